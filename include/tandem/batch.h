@@ -1,0 +1,80 @@
+// The data that everything speaks: one iteration's rows of inference and training, and the backward units that follow.
+//
+// Rows of all spans are packed into one [num_rows, hidden] matrix, span after span. Example, three spans:
+//   span 0  kDecode        row  0       position 41     adapter none
+//   span 1  kPrefill       rows 1..8    position 0..7   adapter 3 generation 1
+//   span 2  kTrainForward  rows 9..40   position 64..95 adapter 7 (a job's working copy)
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "tandem/adapter.h"
+#include "tandem/generation.h"
+
+namespace tandem {
+
+using SequenceId = int64_t;
+using JobId = int64_t;
+using BlockId = int32_t;
+
+class Tape;  // model/tape.h: what a training sequence's forward leaves for its backward
+
+inline constexpr int32_t kIgnoredLabel = -100;
+
+enum class SpanKind : uint8_t { kPrefill, kDecode, kTrainForward, kEvaluate };
+
+struct Span {                       // consecutive rows of one sequence
+  SequenceId sequence = 0;
+  AdapterRef adapter;               // id + generation; none for the bare base model
+  SpanKind kind = SpanKind::kPrefill;
+  int first_row = 0, num_rows = 0;  // rows in the packed batch
+  int first_position = 0;           // position of the first row in its sequence
+  std::span<const BlockId> blocks;  // KV blocks of the whole sequence; borrowed for the step
+  Tape* tape = nullptr;             // kTrainForward: borrowed for the step
+};
+
+struct TokenWindow {
+  int begin = 0, end = 0;           // positions [begin, end)
+  int num_rows() const { return end - begin; }
+};
+
+// The grain of training's backward: one window of one sequence through one layer. Units of a sequence run layer by layer
+// from the last, within a layer from the last window to the first.
+struct BackwardUnit {
+  JobId job = 0;
+  SequenceId sequence = 0;
+  int layer = 0;
+  TokenWindow window;
+  AdapterRef adapter;
+  std::span<const BlockId> blocks;
+  Tape* tape = nullptr;             // borrowed for the step
+};
+
+// One token to draw from the logits of one row.
+struct SampleRequest {
+  SequenceId sequence = 0;
+  int row = 0;                      // in the packed batch
+  SamplingParams params;
+  int index = 0;                    // number of the token in its request, from 0
+};
+
+struct Batch {
+  std::vector<Span> spans;
+  std::vector<int32_t> token_ids;   // [num_rows]
+  std::vector<int32_t> labels;      // [num_rows] for kTrainForward and kEvaluate rows, kIgnoredLabel elsewhere
+  std::vector<SampleRequest> samples;
+  std::vector<BackwardUnit> backward;  // in the order they run
+
+  int num_rows() const { return static_cast<int>(token_ids.size()); }
+  bool empty() const { return spans.empty() && backward.empty(); }
+};
+
+// What one iteration brought, in the order of the batch's own lists.
+struct StepResult {
+  std::vector<int32_t> sampled;     // [samples]; -1 where that row's logits were not finite
+  std::vector<double> losses;       // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
+};
+
+}  // namespace tandem

@@ -1,0 +1,67 @@
+// The seam between the scheduler and those who have work: inference and training are two WorkSources. A source says what
+// it could run (offers); the scheduler decides how much of it runs now (grants); the source writes the granted rows.
+#pragma once
+
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tandem/batch.h"
+
+namespace tandem {
+
+// Rows of one sequence that could run in this iteration.
+struct Offer {
+  SequenceId sequence = 0;
+  SpanKind kind = SpanKind::kPrefill;
+  int ready_rows = 0;         // the most it can use now; at least one
+  int first_position = 0;     // context before the first row, in tokens
+  int blocks_to_reserve = 0;  // KV blocks taken if any row is granted: the whole sequence's, once; then 0
+  int priority = 0;           // lower first
+  absl::Time arrival;         // then earlier first
+};
+
+// The next backward units of one sequence, in the order they must run.
+struct BackwardOffer {
+  JobId job = 0;
+  SequenceId sequence = 0;
+  std::vector<int> unit_rows;  // rows of each unit; every unit is one layer
+};
+
+// Offers of one source. Among equals (training's jobs) they are served in the order offered: a source that is to be fair
+// to its jobs offers the least recently served one first.
+struct Offers {
+  std::vector<Offer> spans;
+  std::vector<BackwardOffer> backward;
+  int blocks_held = 0;         // KV blocks that the source's sequences have reserved so far
+};
+
+struct SpanGrant {
+  SequenceId sequence = 0;
+  int num_rows = 0;
+};
+
+struct BackwardGrant {
+  SequenceId sequence = 0;
+  int num_units = 0;           // the first num_units of the offer
+};
+
+struct Grants {
+  std::vector<SpanGrant> spans;
+  std::vector<BackwardGrant> backward;
+};
+
+class WorkSource {
+ public:
+  virtual ~WorkSource() = default;
+
+  // What could run at `now`. Called once per iteration; changes nothing that a second call would notice.
+  virtual Offers CollectOffers(absl::Time now) const = 0;
+
+  // Reserves what the grants need and appends their spans, rows, labels, samples and units to the batch.
+  virtual void Emit(const Grants& grants, Batch& batch) = 0;
+
+  // Takes its own spans' and units' share of the result. Spans of other sources are passed over.
+  virtual void Commit(const Batch& batch, const StepResult& result, absl::Time now) = 0;
+};
+
+}  // namespace tandem
