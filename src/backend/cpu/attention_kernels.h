@@ -1,0 +1,34 @@
+// Attention of a tile of query rows that share one KV head, single-threaded, vectorised at run time (Highway).
+#pragma once
+
+#include <span>
+
+#include "tandem/backend.h"
+
+namespace tandem::cpu {
+
+inline constexpr int kMaxTileRows = 256;
+
+// head_dim is a multiple of 16. Rows of a tile are (token, query head of the group) pairs, token-major: tile row t *
+// group + h.
+struct AttentionTile {
+  const PagedKv* kv = nullptr;
+  std::span<const BlockId> blocks;
+  int kv_head = 0;
+  int group = 1;  // query heads per KV head
+  int num_tokens = 0;
+  int first_position = 0;    // of the first token
+  const float* q = nullptr;  // [num_tokens * group, head_dim], scaled
+  float* scores = nullptr;   // scratch [num_tokens * group, score_stride]
+  int64_t score_stride = 0;  // >= positions seen, a multiple of 16
+  float* out = nullptr;      // [num_tokens * group, head_dim]
+  float* lse = nullptr;      // [num_tokens * group]
+};
+
+// out = softmax(q K^T) V for every row over its own positions [0, first_position + token].
+void AttentionForwardTile(const AttentionTile& tile);
+
+// scores = q K^T over positions [0, last] rounded up to whole blocks: backward's first product.
+void AttentionScores(const AttentionTile& tile);
+
+}  // namespace tandem::cpu

@@ -1,0 +1,90 @@
+// The CPU backend: always there, the oracle for every kernel, and fast in its own right. One file per family of
+// operations.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/packed_matrix.h"
+#include "base/thread_pool.h"
+#include "tandem/backend.h"
+
+namespace tandem {
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(int num_threads) : pool_(num_threads) {}
+  std::string name() const override;
+
+  std::unique_ptr<Matrix> CreateMatrix(const TensorView& weight) override;
+  void UpdateMatrix(Matrix& matrix, const TensorView& weight) override;
+
+  void Linear(const TensorView& x, const Matrix& w, Accumulate mode, const TensorView& y) override;
+  void LinearBackwardInput(const TensorView& dy, const Matrix& w, Accumulate mode, const TensorView& dx) override;
+  void Lora(const TensorView& x, std::span<const LoraSegment> segments, const TensorView& y) override;
+  void LoraBackward(const TensorView& x, const TensorView& dy, const LoraSegment& segment,
+                    const LoraGradients& gradients, const TensorView& dx) override;
+
+  void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) override;
+  void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) override;
+  void RmsNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
+                       Accumulate mode, const TensorView& dx) override;
+  void Rope(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
+            const TensorView& x) override;
+  void RopeBackward(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
+                    const TensorView& dx) override;
+  void SiluMul(const TensorView& gate, const TensorView& up, const TensorView& y) override;
+  void SiluMulBackward(const TensorView& gate, const TensorView& up, const TensorView& dy, const TensorView& dgate,
+                       const TensorView& dup) override;
+  void Add(const TensorView& x, const TensorView& y) override;
+
+  void AppendKv(std::span<const SequenceRows> sequences, const TensorView& k, const TensorView& v,
+                const PagedKv& kv) override;
+  void Attention(std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv, float scale,
+                 const TensorView& out, const TensorView& lse) override;
+  void AttentionBackward(const AttentionBackwardArgs& args) override;
+
+  void LinearCrossEntropy(const TensorView& x, const Matrix& head, std::span<const int32_t> labels,
+                          std::span<double> losses, const TensorView& dx) override;
+  void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids) override;
+
+  double SumOfSquares(const TensorView& x) override;
+  void AdamW(const TensorView& parameter, const TensorView& gradient, const TensorView& m, const TensorView& v,
+             const AdamWStep& step) override;
+
+  void* Allocate(size_t bytes) override;
+  void Free(void* data) override;
+
+ private:
+  // fn(first, count, thread) over about four pieces per thread of [0, count), each a multiple of `grain` but for the
+  // last.
+  template <typename Fn>
+  void ForRange(int64_t count, int64_t grain, Fn&& fn) {
+    const int64_t pieces = 4 * pool_.num_threads();
+    const int64_t size = (count + grain * pieces - 1) / (grain * pieces) * grain;
+    if (size == 0) return;
+    pool_.For((count + size - 1) / size, [&](int64_t piece, int thread) {
+      const int64_t first = piece * size;
+      fn(first, std::min(size, count - first), thread);
+    });
+  }
+
+  // At least `elements` floats that stay valid until the next call for the same slot. Contents are undefined.
+  enum ScratchSlot {
+    kScratchLoraU,
+    kScratchLoraDu,
+    kScratchLoraTail,
+    kScratchLogits,
+    kScratchAttention,
+    kNumScratchSlots
+  };
+  float* Scratch(ScratchSlot slot, size_t elements);
+
+  ThreadPool pool_;
+  Tensor scratch_[kNumScratchSlots];
+};
+
+}  // namespace tandem

@@ -1,0 +1,126 @@
+#include "backend/cpu/vector_ops.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/vector_ops.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// after foreach_target.h
+#include "backend/cpu/vector_ops-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tandem::cpu {
+namespace HWY_NAMESPACE {
+
+double SumOfSquaresTarget(const float* x, int64_t n) {
+  double total = 0;
+  for (int64_t first = 0; first < n; first += 256) {
+    const int64_t count = std::min<int64_t>(256, n - first);
+    total += DotLoop(x + first, x + first, count);
+  }
+  return total;
+}
+
+float DotTarget(const float* x, const float* y, int64_t n) {
+  return DotLoop(x, y, n);
+}
+float MaxTarget(const float* x, int64_t n) {
+  return MaxLoop(x, n);
+}
+float ExpShiftedTarget(float shift, int64_t n, float* x) {
+  return ExpShiftedLoop(shift, n, x);
+}
+
+void AddTarget(const float* x, int64_t n, float* y) {
+  ForGroups(n, [&](int64_t i, int count) {
+    Group a = LoadN(x + i, count);
+    const Group b = LoadN(y + i, count);
+    for (int p = 0; p < kParts; ++p) a.part[p] = hn::Add(a.part[p], b.part[p]);
+    StoreN(a, count, y + i);
+  });
+}
+
+void ScaleByTarget(const float* x, const float* weight, float factor, int64_t n, float* y) {
+  const auto f = hn::Set(Df(), factor);
+  ForGroups(n, [&](int64_t i, int count) {
+    Group a = LoadN(x + i, count);
+    const Group w = LoadN(weight + i, count);
+    for (int p = 0; p < kParts; ++p) a.part[p] = hn::Mul(hn::Mul(a.part[p], f), w.part[p]);
+    StoreN(a, count, y + i);
+  });
+}
+
+// exp(88) is the last that is finite: 1 / (1 + exp(88)) is as good as 0.
+HWY_INLINE hn::Vec<Df> Sigmoid(hn::Vec<Df> x) {
+  const auto one = hn::Set(Df(), 1.0f);
+  return hn::Div(one, hn::Add(one, hn::Exp(Df(), hn::Min(hn::Neg(x), hn::Set(Df(), 88.0f)))));
+}
+
+void SiluMulTarget(const float* gate, const float* up, int64_t n, float* y) {
+  ForGroups(n, [&](int64_t i, int count) {
+    Group g = LoadN(gate + i, count);
+    const Group u = LoadN(up + i, count);
+    for (int p = 0; p < kParts; ++p) g.part[p] = hn::Mul(hn::Mul(g.part[p], Sigmoid(g.part[p])), u.part[p]);
+    StoreN(g, count, y + i);
+  });
+}
+
+// With s = sigmoid(g): d silu(g) / dg = s (1 + g (1 - s)).
+void SiluMulBackwardTarget(const float* gate, const float* up, const float* dy, int64_t n, float* dgate, float* dup) {
+  const auto one = hn::Set(Df(), 1.0f);
+  ForGroups(n, [&](int64_t i, int count) {
+    const Group g = LoadN(gate + i, count), u = LoadN(up + i, count), d = LoadN(dy + i, count);
+    Group dg, du;
+    for (int p = 0; p < kParts; ++p) {
+      const auto s = Sigmoid(g.part[p]);
+      const auto slope = hn::Mul(s, hn::MulAdd(g.part[p], hn::Sub(one, s), one));
+      dg.part[p] = hn::Mul(hn::Mul(d.part[p], u.part[p]), slope);
+      du.part[p] = hn::Mul(d.part[p], hn::Mul(g.part[p], s));
+    }
+    StoreN(dg, count, dgate + i);
+    StoreN(du, count, dup + i);
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tandem::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tandem::cpu {
+
+HWY_EXPORT(SumOfSquaresTarget);
+HWY_EXPORT(DotTarget);
+HWY_EXPORT(AddTarget);
+HWY_EXPORT(ScaleByTarget);
+HWY_EXPORT(MaxTarget);
+HWY_EXPORT(SiluMulTarget);
+HWY_EXPORT(SiluMulBackwardTarget);
+HWY_EXPORT(ExpShiftedTarget);
+
+double SumOfSquares(const float* x, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(SumOfSquaresTarget)(x, n);
+}
+float Dot(const float* x, const float* y, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(DotTarget)(x, y, n);
+}
+void Add(const float* x, int64_t n, float* y) {
+  HWY_DYNAMIC_DISPATCH(AddTarget)(x, n, y);
+}
+void ScaleBy(const float* x, const float* weight, float factor, int64_t n, float* y) {
+  HWY_DYNAMIC_DISPATCH(ScaleByTarget)(x, weight, factor, n, y);
+}
+float Max(const float* x, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(MaxTarget)(x, n);
+}
+void SiluMul(const float* gate, const float* up, int64_t n, float* y) {
+  HWY_DYNAMIC_DISPATCH(SiluMulTarget)(gate, up, n, y);
+}
+void SiluMulBackward(const float* gate, const float* up, const float* dy, int64_t n, float* dgate, float* dup) {
+  HWY_DYNAMIC_DISPATCH(SiluMulBackwardTarget)(gate, up, dy, n, dgate, dup);
+}
+float ExpShifted(float shift, int64_t n, float* x) {
+  return HWY_DYNAMIC_DISPATCH(ExpShiftedTarget)(shift, n, x);
+}
+
+}  // namespace tandem::cpu
+#endif

@@ -1,0 +1,11 @@
+// Token embeddings.
+#pragma once
+
+#include "tandem/backend.h"
+
+namespace tandem::ops {
+
+// x[i] = table[ids[i]]; ids are in [0, table.rows()).
+void Embedding(Backend& backend, std::span<const int32_t> ids, const Matrix& table, const TensorView& x);
+
+}  // namespace tandem::ops

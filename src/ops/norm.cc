@@ -1,0 +1,21 @@
+#include "ops/norm.h"
+
+#include "ops/shapes.h"
+
+namespace tandem::ops {
+
+void RmsNorm(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) {
+  CheckF32(weight, {x.shape[1]}, "weight");
+  CheckF32(y, x.shape, "y");
+  backend.RmsNorm(x, weight, epsilon, y);
+}
+
+void RmsNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
+                     const TensorView& dy, Accumulate mode, const TensorView& dx) {
+  CheckF32(weight, {x.shape[1]}, "weight");
+  CheckF32(dy, x.shape, "dy");
+  CheckF32(dx, x.shape, "dx");
+  backend.RmsNormBackward(x, weight, epsilon, dy, mode, dx);
+}
+
+}  // namespace tandem::ops
