@@ -1,0 +1,179 @@
+#include "adapter/adapter_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "adapter/peft_files.h"
+#include "base/check.h"
+#include "base/names.h"
+#include "base/status.h"
+
+namespace tandem {
+namespace {
+
+constexpr size_t kMaxNameBytes = 64;
+
+absl::Status NoAdapter(const std::string& name, const std::vector<std::string>& loaded) {
+  const std::string shown = absl::CHexEscape(name.substr(0, kMaxNameBytes));
+  return absl::NotFoundError(absl::StrCat("no adapter '", shown, "'", SuggestNames(shown, loaded)));
+}
+
+}  // namespace
+
+Adapter::Adapter(AdapterRef ref, AdapterInfo info, const LoraWeights& weights, Backend& backend)
+    : ref_(ref), info_(std::move(info)), pairs_(static_cast<size_t>(weights.pairs().back().layer + 1) * kNumLinears) {
+  for (const LoraPair& pair : weights.pairs()) {
+    pairs_[pair.layer * kNumLinears + static_cast<int>(pair.linear)] = {.a = backend.CreateMatrix(pair.a.view()),
+                                                                        .b = backend.CreateMatrix(pair.b.view()),
+                                                                        .scale = weights.scale(),
+                                                                        .rank = weights.rank()};
+  }
+}
+
+const AdapterPair* Adapter::Find(int layer, LinearKind kind) const {
+  const size_t index = static_cast<size_t>(layer) * kNumLinears + static_cast<size_t>(kind);
+  return index < pairs_.size() && pairs_[index].a != nullptr ? &pairs_[index] : nullptr;
+}
+
+void Adapter::Update(const LoraWeights& weights, Backend& backend) {
+  for (const LoraPair& pair : weights.pairs()) {
+    const AdapterPair* own = Find(pair.layer, pair.linear);
+    CHECK(own != nullptr) << ModuleName(pair.layer, pair.linear);
+    backend.UpdateMatrix(*own->a, pair.a.view());
+    backend.UpdateMatrix(*own->b, pair.b.view());
+  }
+}
+
+absl::Status CheckAdapterName(std::string_view name) {
+  const auto allowed = [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-'; };
+  if (!name.empty() && name.size() <= kMaxNameBytes && name[0] != '.' &&
+      std::all_of(name.begin(), name.end(), allowed)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("adapter name '", absl::CHexEscape(std::string(name.substr(0, kMaxNameBytes))),
+                   name.size() > kMaxNameBytes ? "...'" : "'",
+                   ", want 1 to 64 letters, digits, '.', '_' or '-', beginning with no '.'"));
+}
+
+AdapterStore::AdapterStore(Backend& backend, const LinearShapes& shapes, std::function<absl::Time()> now)
+    : backend_(backend), shapes_(shapes), now_(std::move(now)) {}
+
+absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const LoraWeights& weights,
+                                                  const std::string& path, const std::string& job_id) {
+  RETURN_IF_ERROR(CheckAdapterName(name));
+  AdapterInfo info;
+  info.name = name;
+  info.rank = weights.rank();
+  info.alpha = weights.alpha();
+  info.num_parameters = weights.num_parameters();
+  info.path = path;
+  info.job_id = job_id;
+  info.created = now_();
+  for (const LinearKind kind : weights.spec().targets) info.target_modules.emplace_back(Name(kind));
+
+  AdapterRef ref;
+  {
+    absl::MutexLock lock(&mutex_);
+    Entry& entry = names_[name];
+    if (entry.id == 0) entry.id = ++last_id_;
+    ref = {entry.id, ++entry.last_generation};
+  }
+  info.generation = ref.generation;
+  // Packing takes long and needs no lock: until it is done, nobody knows of this generation.
+  AdapterLease adapter = std::make_shared<const Adapter>(ref, info, weights, backend_);
+
+  AdapterLease replaced;  // its memory, where this was the last lease, goes outside the lock
+  absl::MutexLock lock(&mutex_);
+  absl::erase_if(generations_, [](const auto& entry) { return entry.second.expired(); });
+  generations_.emplace(Key(ref), adapter);
+  Entry& entry = names_[name];
+  // Of two publications at once, the later number stays, whichever is ready first.
+  if (entry.newest == nullptr || entry.newest->ref().generation < ref.generation) {
+    replaced = std::exchange(entry.newest, std::move(adapter));
+  }
+  return info;
+}
+
+absl::StatusOr<AdapterInfo> AdapterStore::Load(const std::string& name, const std::string& path) {
+  RETURN_IF_ERROR(CheckAdapterName(name));
+  ASSIGN_OR_RETURN(const LoraWeights weights, ReadPeftAdapter(path, shapes_));
+  return Publish(name, weights, path, /*job_id=*/"");
+}
+
+absl::Status AdapterStore::Unload(const std::string& name) {
+  AdapterLease unloaded;
+  absl::MutexLock lock(&mutex_);
+  const auto found = names_.find(name);
+  if (found == names_.end() || found->second.newest == nullptr) return NoAdapter(name, LoadedNames());
+  unloaded = std::move(found->second.newest);
+  return absl::OkStatus();
+}
+
+std::vector<AdapterInfo> AdapterStore::List() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<AdapterInfo> infos;
+  for (const std::string& name : LoadedNames()) infos.push_back(names_.at(name).newest->info());
+  return infos;
+}
+
+absl::StatusOr<AdapterLease> AdapterStore::Acquire(const std::string& name) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = names_.find(name);
+  if (found == names_.end() || found->second.newest == nullptr) return NoAdapter(name, LoadedNames());
+  return found->second.newest;
+}
+
+AdapterRef AdapterStore::AddWorkingCopy(const LoraWeights& weights) {
+  AdapterRef ref;
+  {
+    absl::MutexLock lock(&mutex_);
+    ref.id = ++last_id_;
+  }
+  auto copy = std::make_shared<Adapter>(ref, AdapterInfo(), weights, backend_);
+  absl::MutexLock lock(&mutex_);
+  working_copies_.emplace(ref.id, std::move(copy));
+  return ref;
+}
+
+void AdapterStore::UpdateWorkingCopy(AdapterRef ref, const LoraWeights& weights) {
+  std::shared_ptr<Adapter> copy;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = working_copies_.find(ref.id);
+    CHECK(found != working_copies_.end()) << "no working copy " << ref.id;
+    copy = found->second;
+  }
+  copy->Update(weights, backend_);
+}
+
+void AdapterStore::RemoveWorkingCopy(AdapterRef ref) {
+  std::shared_ptr<Adapter> copy;  // its memory goes outside the lock
+  absl::MutexLock lock(&mutex_);
+  const auto found = working_copies_.find(ref.id);
+  CHECK(found != working_copies_.end()) << "no working copy " << ref.id;
+  copy = std::move(found->second);
+  working_copies_.erase(found);
+}
+
+const Adapter* AdapterStore::Find(AdapterRef ref) const {
+  if (ref.is_base()) return nullptr;
+  absl::MutexLock lock(&mutex_);
+  if (const auto copy = working_copies_.find(ref.id); copy != working_copies_.end()) return copy->second.get();
+  const auto generation = generations_.find(Key(ref));
+  return generation == generations_.end() ? nullptr : generation->second.lock().get();
+}
+
+std::vector<std::string> AdapterStore::LoadedNames() const {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : names_) {
+    if (entry.newest != nullptr) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace tandem

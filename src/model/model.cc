@@ -1,0 +1,121 @@
+#include "model/model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "model/rope_table.h"
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/norm.h"
+#include "ops/sampling.h"
+
+namespace tandem {
+namespace {
+
+// Rows of logits that exist at a time.
+constexpr int kSampleChunk = 64;
+
+int ContextOf(const ModelDesc& desc, const ModelOptions& options) {
+  return options.max_context > 0 ? std::min(options.max_context, desc.max_context) : desc.max_context;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& directory, const ModelOptions& options,
+                                                   Backend& backend, const AdapterStore& adapters) {
+  ASSIGN_OR_RETURN(ModelDesc desc, LoadModelDesc(directory));
+  if (desc.head_dim % 16 != 0) {
+    return absl::UnimplementedError(
+        absl::StrCat(directory, "/config.json: head_dim is ", desc.head_dim, ", want a multiple of 16"));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(directory));
+  auto weights = LoadWeights(desc, *checkpoint, backend);
+  if (!weights.ok()) return Annotate(weights.status(), directory);
+  return std::unique_ptr<Model>(new Model(std::move(desc), *std::move(weights), options, backend, adapters));
+}
+
+Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, Backend& backend,
+             const AdapterStore& adapters)
+    : desc_(std::move(desc)),
+      weights_(std::move(weights)),
+      backend_(backend),
+      adapters_(adapters),
+      kv_(backend, {.num_layers = desc_.num_layers,
+                    .num_blocks = options.kv_blocks,
+                    .block_size = options.kv_block_size,
+                    .num_kv_heads = desc_.num_kv_heads,
+                    .head_dim = desc_.head_dim,
+                    .dtype = weights_.dtype}),
+      rope_table_(MakeRopeTable(ContextOf(desc_, options), desc_.head_dim, desc_.rope_theta)),
+      scratch_(desc_, options.max_batch_rows),
+      hidden_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.hidden})) {}
+
+StepResult Model::Run(const Batch& batch) {
+  StepResult result;
+  CHECK_LE(batch.num_rows(), hidden_.shape()[0]);
+  if (batch.num_rows() > 0) {
+    DecoderForward(context(), batch, scratch_, hidden_.view().Rows(0, batch.num_rows()));
+    Sample(batch, result);
+    for (const Span& span : batch.spans) result.losses.push_back(Loss(span, batch));
+  }
+  for (const BackwardUnit& unit : batch.backward) DecoderBackward(context(), unit, scratch_);
+  return result;
+}
+
+Tensor Model::Logits(const Batch& batch) {
+  Tensor logits = Tensor::Empty(DType::kF32, {batch.num_rows(), desc_.vocab});
+  const TensorView hidden = hidden_.view().Rows(0, batch.num_rows());
+  DecoderForward(context(), batch, scratch_, hidden);
+  Head(hidden, logits.view());
+  return logits;
+}
+
+void Model::Head(const TensorView& hidden, const TensorView& logits) {
+  const TensorView normed = scratch_.normed.view().Rows(0, hidden.rows());
+  ops::RmsNorm(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, normed);
+  ops::Linear(backend_, normed, weights_.head(), Accumulate::kNo, logits);
+}
+
+void Model::Sample(const Batch& batch, StepResult& result) {
+  result.sampled.resize(batch.samples.size());
+  for (size_t first = 0; first < batch.samples.size(); first += kSampleChunk) {
+    const size_t count = std::min<size_t>(kSampleChunk, batch.samples.size() - first);
+    const auto requests = std::span(batch.samples).subspan(first, count);
+    const int64_t rows = static_cast<int64_t>(count);
+    // dnormed is backward's; here it gathers the rows that are sampled.
+    const TensorView gathered = scratch_.dnormed.view().Rows(0, rows);
+    for (size_t i = 0; i < count; ++i) {
+      std::memcpy(gathered.f32() + i * desc_.hidden, hidden_.view().Rows(requests[i].row, 1).data,
+                  desc_.hidden * sizeof(float));
+    }
+    const Tensor logits = Tensor::Empty(DType::kF32, {rows, desc_.vocab});
+    Head(gathered, logits.view());
+    ops::Sample(backend_, logits.view(), requests, std::span(result.sampled).subspan(first, count));
+  }
+}
+
+// The loss of a training or evaluation span; a training span's gradient goes to its tape, through the final norm, so that
+// backward starts at the last layer's output.
+double Model::Loss(const Span& span, const Batch& batch) {
+  if (span.kind != SpanKind::kTrainForward && span.kind != SpanKind::kEvaluate) return 0;
+  const TensorView hidden = hidden_.view().Rows(span.first_row, span.num_rows);
+  const TensorView normed = scratch_.normed.view().Rows(0, span.num_rows);
+  ops::RmsNorm(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, normed);
+  const auto labels = std::span(batch.labels).subspan(span.first_row, span.num_rows);
+  std::vector<double> losses(span.num_rows);
+  if (span.tape == nullptr) {
+    ops::LinearCrossEntropy(backend_, normed, weights_.head(), labels, losses, {});
+  } else {
+    const TensorView dnormed = scratch_.dnormed.view().Rows(0, span.num_rows);
+    ops::LinearCrossEntropy(backend_, normed, weights_.head(), labels, losses, dnormed);
+    ops::RmsNormBackward(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, dnormed, Accumulate::kNo,
+                         span.tape->dhidden().view().Rows(span.first_position, span.num_rows));
+  }
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+}  // namespace tandem

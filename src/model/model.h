@@ -1,0 +1,55 @@
+// A loaded model: the base weights once, the KV pool's bytes, and one pass over both for everything in a batch.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "adapter/adapter_store.h"
+#include "model/decoder.h"
+#include "model/description.h"
+
+namespace tandem {
+
+struct ModelOptions {
+  int max_batch_rows = 512;      // rows of one batch, and of one backward window
+  int max_context = 0;           // tokens of a sequence; 0: the model's own
+  int kv_blocks = 1024;
+  int kv_block_size = 16;
+};
+
+class Model {
+ public:
+  // Reads config.json and the checkpoint of `directory`. The backend and the adapter store must outlive the model.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& directory, const ModelOptions& options,
+                                                     Backend& backend, const AdapterStore& adapters);
+
+  // One forward pass over the base weights for all spans, then the backward units in order. Step thread only.
+  StepResult Run(const Batch& batch);
+
+  // Logits [num_rows, vocab] of every row of the batch, which holds no training: for tests and tools.
+  Tensor Logits(const Batch& batch);
+
+  const ModelDesc& desc() const { return desc_; }
+  int max_context() const { return static_cast<int>(rope_table_.shape()[0]); }
+  DType weight_dtype() const { return weights_.dtype; }
+
+ private:
+  Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, Backend& backend,
+        const AdapterStore& adapters);
+  DecoderContext context() { return {backend_, desc_, weights_, kv_, adapters_, rope_table_.view()}; }
+  void Head(const TensorView& hidden, const TensorView& logits);
+  void Sample(const Batch& batch, StepResult& result);
+  double Loss(const Span& span, const Batch& batch);
+
+  const ModelDesc desc_;
+  const ModelWeights weights_;
+  Backend& backend_;
+  const AdapterStore& adapters_;
+  KvStorage kv_;
+  Tensor rope_table_;
+  DecoderScratch scratch_;
+  Tensor hidden_;  // [max_batch_rows, hidden]
+};
+
+}  // namespace tandem
