@@ -1,0 +1,80 @@
+// Inference as a source of work: requests become sequences, every step takes what is ready of them (continuous
+// batching), long prompts go in chunks, and a sequence is admitted with the KV blocks of its whole life, so that none
+// that runs ever has to give way.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "inference/sequence.h"
+#include "kv/block_pool.h"
+#include "tandem/sequence_ids.h"
+#include "tandem/work_source.h"
+#include "tokenizer/tokenizer.h"
+
+namespace tandem {
+
+struct InferenceOptions {
+  int max_waiting = 1024;  // requests without KV blocks, >= 1; more are refused
+};
+
+struct InferenceCounts {
+  int running = 0, waiting = 0;  // with and without KV blocks
+  int64_t prompt_tokens = 0;     // that went through the model since the start
+  int64_t generated_tokens = 0;
+};
+
+// Step thread only. Between Emit and Commit the batch borrows the sequences' blocks: Submit and Abort come between
+// steps.
+class InferenceSource : public WorkSource {
+ public:
+  // All borrowed; must outlive the source.
+  InferenceSource(BlockPool* pool, const Tokenizer* tokenizer, SequenceIds* ids, const InferenceOptions& options);
+  ~InferenceSource() override;  // requests that still run end with CANCELLED
+
+  // Queues the request, first come first served. `adapter_lease` is held until it ends: it keeps the weights of
+  // `adapter` alive. Prompt tokens in the vocabulary and prompt + max_tokens within the model's context are the
+  // caller's to check. Otherwise the sink is never called: INVALID_ARGUMENT (empty prompt, max_tokens < 1, larger than
+  // the KV pool), ALREADY_EXISTS (request_id), DEADLINE_EXCEEDED (already), RESOURCE_EXHAUSTED (max_waiting).
+  absl::Status Submit(GenerateRequest request, AdapterRef adapter, std::shared_ptr<const void> adapter_lease,
+                      std::shared_ptr<GenerationSink> sink, absl::Time now);
+
+  // Ends the request with CANCELLED; its blocks are free when this returns. Unknown ids are ignored.
+  void Abort(const std::string& request_id);
+
+  // Ends every request with `status`, which is not OK. Also gives up the batch between Emit and Commit, if there is
+  // one: after a step that failed.
+  void AbortAll(const absl::Status& status);
+
+  bool idle() const { return sequences_.empty(); }
+  InferenceCounts counts() const;
+
+  // WorkSource. Deadlines are checked in Commit, also those of requests that still wait.
+  Offers CollectOffers(absl::Time now) const override;
+  void Emit(const Grants& grants, Batch& batch) override;
+  void Commit(const Batch& batch, const StepResult& result, absl::Time now) override;
+
+ private:
+  using Sequences = std::map<SequenceId, Sequence>;  // by id: in the order of arrival
+
+  void EndExpired(absl::Time now);
+  Sequences::iterator Erase(Sequences::iterator ended);
+
+  BlockPool* const pool_;
+  const Tokenizer* const tokenizer_;
+  SequenceIds* const ids_;
+  const InferenceOptions options_;
+
+  Sequences sequences_;
+  absl::flat_hash_map<std::string, SequenceId> by_request_id_;
+  int running_ = 0;
+  bool in_step_ = false;  // a batch borrows from sequences_
+  int64_t prompt_tokens_ = 0;
+  int64_t generated_tokens_ = 0;
+};
+
+}  // namespace tandem

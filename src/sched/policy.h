@@ -1,0 +1,43 @@
+// What a scheduling policy sees and decides, as plain data. A policy is a pure function of it: no device, no thread, no
+// clock and no memory of its own, so a decision can be tested, replayed and compared with another policy's.
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "tandem/work_source.h"
+
+namespace tandem {
+
+struct SchedulerOptions {
+  int max_batch_rows = 512;    // rows of one iteration: bounds its time and its activations
+  int max_prefill_rows = 256;  // of these prefill rows: bounds what a running decode has to wait for
+  // Training's share of an iteration that also has inference rows, in row-equivalents (sched/coserving.h). 0: training
+  // runs only while inference is idle.
+  int training_rows_beside_inference = 64;
+  int max_running_requests = 64;       // inference sequences that hold blocks; at most max_batch_rows: each may decode
+  double training_blocks_limit = 0.5;  // share of the KV pool that training may hold, [0, 1]
+};
+
+// INVALID_ARGUMENT names the option, what it is and what it may be.
+absl::Status ValidateSchedulerOptions(const SchedulerOptions& options);
+
+// Blocks that training may hold at once. A training sequence that needs more never runs: refuse its job beforehand.
+int TrainingBlocksLimit(const SchedulerOptions& options, int num_blocks);
+
+struct SchedulerInput {
+  Offers inference;
+  Offers training;
+  int num_blocks = 0;  // of the KV pool
+  int free_blocks = 0;
+  int num_layers = 0;  // of the model, >= 1
+  absl::Time now;
+};
+
+struct Plan {
+  Grants inference;
+  Grants training;
+};
+
+using Policy = Plan (*)(const SchedulerOptions& options, const SchedulerInput& input);
+
+}  // namespace tandem

@@ -1,0 +1,120 @@
+#include "training/job.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+
+namespace tandem {
+namespace {
+
+std::vector<Tape> MakeTapes(const PreparedJob& job, const ModelDesc& desc) {
+  std::vector<Tape> tapes;
+  const int num_tapes = SamplesInFlight(job.spec.hyperparameters, job.dataset);
+  for (int i = 0; i < num_tapes; ++i) tapes.emplace_back(desc, job.dataset.max_rows);
+  return tapes;
+}
+
+PipelineOptions PipelineOptionsOf(JobId id, const TrainingParts& parts, int lowest_layer) {
+  return {.job = id,
+          .num_layers = parts.desc->num_layers,
+          .lowest_layer = lowest_layer,
+          .forward_window = parts.options.forward_window,
+          .backward_window = parts.options.backward_window,
+          .priority = parts.options.priority};
+}
+
+}  // namespace
+
+TrainingJob::TrainingJob(JobId id, PreparedJob prepared, const TrainingParts& parts)
+    : id_(id),
+      prepared_(std::move(prepared)),
+      schedule_(prepared_.spec.hyperparameters, static_cast<int64_t>(prepared_.dataset.samples.size())),
+      registry_(parts.registry),
+      trainer_(std::move(prepared_.weights), parts.backend, parts.publication.store),
+      publisher_(parts.publication, id, prepared_.spec.adapter_name),
+      pipeline_(PipelineOptionsOf(id, parts, trainer_.lowest_layer()), MakeTapes(prepared_, *parts.desc),
+                &trainer_.gradients(), parts.pool, parts.sequence_ids) {
+  registry_->MarkRunning(id_);
+  BeginStep();
+}
+
+void TrainingJob::BeginStep() {
+  const Hyperparameters& h = prepared_.spec.hyperparameters;
+  const std::vector<Sample>& samples = prepared_.dataset.samples;
+  const Schedule::Step step = schedule_.At(step_);
+  if (step.epoch != order_epoch_) {
+    order_ = EpochOrder(static_cast<int>(samples.size()), h.seed, step.epoch, h.shuffle ? Shuffle::kYes : Shuffle::kNo);
+    order_epoch_ = step.epoch;
+  }
+  learned_tokens_ = 0;
+  loss_ = 0;
+  tokens_ = 0;
+  std::vector<const Sample*> chosen;
+  for (int i = step.first; i < step.first + step.num_samples; ++i) {
+    chosen.push_back(&samples[static_cast<size_t>(order_[static_cast<size_t>(i)])]);
+    learned_tokens_ += chosen.back()->num_learned;
+  }
+  pipeline_.Begin(std::move(chosen));
+}
+
+absl::StatusOr<TrainingJob::Progress> TrainingJob::Commit(const Batch& batch, const StepResult& result) {
+  RETURN_IF_ERROR(publisher_.failure());
+  CHECK_EQ(result.losses.size(), batch.spans.size());
+  for (size_t i = 0; i < batch.spans.size(); ++i) RETURN_IF_ERROR(TakeSpan(batch.spans[i], result.losses[i]));
+  for (const BackwardUnit& unit : batch.backward) {
+    if (unit.job == id_) TakeUnit(unit);
+  }
+  return pipeline_.done() ? EndStep() : Progress::kRunning;
+}
+
+absl::Status TrainingJob::TakeSpan(const Span& span, double loss) {
+  const Sample* const sample = pipeline_.Find(span.sequence);
+  if (sample == nullptr) return absl::OkStatus();
+  if (!std::isfinite(loss)) {
+    return absl::InternalError(absl::StrCat("step ", step_ + 1, ": the loss of the sample in line ", sample->line,
+                                            " is ", loss, ", want a finite number; a lower learning rate may help"));
+  }
+  pipeline_.Commit(span, loss);
+  return absl::OkStatus();
+}
+
+void TrainingJob::TakeUnit(const BackwardUnit& unit) {
+  const std::optional<SamplePipeline::Finished> finished = pipeline_.Commit(unit);
+  if (!finished.has_value()) return;
+  const int rows = finished->sample->num_rows();
+  loss_ += finished->loss;
+  tokens_ += rows;
+  trained_tokens_ += rows;
+  registry_->AddTokens(id_, rows);
+}
+
+absl::StatusOr<TrainingJob::Progress> TrainingJob::EndStep() {
+  const JobSpec& spec = prepared_.spec;
+  const double learning_rate = schedule_.LearningRate(step_);
+  const double norm = trainer_.Step(spec.hyperparameters, learning_rate, learned_tokens_);
+  ++step_;
+  if (!std::isfinite(norm)) {
+    return absl::InternalError(absl::StrCat("step ", step_, ": the gradient norm is ", norm,
+                                            ", want a finite number; a lower learning rate may help"));
+  }
+  registry_->ReportStep(id_, {.step = step_,
+                              .epoch = schedule_.EpochsAfter(step_),
+                              .loss = loss_ / static_cast<double>(learned_tokens_),
+                              .learning_rate = learning_rate,
+                              .gradient_norm = norm,
+                              .tokens = tokens_});
+  if (step_ == schedule_.total_steps()) {
+    publisher_.PublishAndFinish(trainer_.weights());
+    return Progress::kTrained;
+  }
+  if (spec.publish_every_steps > 0 && step_ % spec.publish_every_steps == 0) {
+    publisher_.Publish(trainer_.weights(), step_);
+  }
+  BeginStep();
+  return Progress::kRunning;
+}
+
+}  // namespace tandem

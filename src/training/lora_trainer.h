@@ -1,0 +1,56 @@
+// The trainable state of one job: LoRA parameters in f32, their gradients, AdamW's moments, and the working copy that
+// the model runs with.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "adapter/adapter_store.h"
+#include "adapter/lora.h"
+#include "model/tape.h"
+#include "tandem/backend.h"
+#include "tandem/job.h"
+#include "tensor/tensor.h"
+
+namespace tandem {
+
+// Step thread only.
+class LoraTrainer {
+ public:
+  // Registers the working copy; backend and store are borrowed.
+  LoraTrainer(LoraWeights weights, Backend* backend, AdapterStore* store);
+  LoraTrainer(const LoraTrainer&) = delete;
+  LoraTrainer& operator=(const LoraTrainer&) = delete;
+  ~LoraTrainer();
+
+  const LoraWeights& weights() const { return weights_; }
+  AdapterRef adapter() const { return adapter_; }
+  // [num_layers] where backward adds the gradients of the sum of all losses. Valid as long as this is.
+  const std::vector<LayerGradients>& gradients() const { return gradients_; }
+  // The lowest layer that holds a bypass: no gradient is needed below it.
+  int lowest_layer() const;
+
+  // One optimizer step: divides the gradients by num_tokens, clips them to h.max_grad_norm as torch's clip_grad_norm_
+  // does, applies AdamW and zeroes them; the working copy follows. Returns the norm before clipping. Where that is not
+  // finite nothing changes.
+  double Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens);
+
+ private:
+  // One parameter tensor and what belongs to it.
+  struct Parameter {
+    TensorView value;  // of weights_
+    Tensor gradient, m, v;
+  };
+
+  Parameter& Add(const Tensor& value);
+
+  LoraWeights weights_;
+  Backend* const backend_;
+  AdapterStore* const store_;
+  const AdapterRef adapter_;
+  std::vector<Parameter> parameters_;
+  std::vector<LayerGradients> gradients_;
+  int num_steps_ = 0;
+};
+
+}  // namespace tandem

@@ -1,0 +1,221 @@
+// Inference without a model: a tokenizer of bytes, a sink that remembers, a model that follows a script, and a step
+// loop over them with a clock that stands still unless told.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "inference/inference_source.h"
+
+namespace tandem {
+
+// Ids below 256 are bytes; kEos is a special token "</s>"; words[i] is id kFirstWord + i.
+class ByteTokenizer : public Tokenizer {
+ public:
+  static constexpr int32_t kEos = 256;
+  static constexpr int32_t kFirstWord = 257;
+
+  explicit ByteTokenizer(std::vector<std::string> words = {}) : words_(std::move(words)) {}
+
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, SpecialTokens) const override {
+    std::vector<int32_t> ids;
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+    return ids;
+  }
+  std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const override {
+    const std::unique_ptr<DecodeStream> stream = NewDecodeStream(skip_special_tokens);
+    std::string text;
+    for (const int32_t id : ids) text += stream->Append(id);
+    return text + stream->Flush();
+  }
+  int vocab_size() const override { return kFirstWord + static_cast<int>(words_.size()); }
+  std::optional<int32_t> TokenToId(std::string_view) const override { return std::nullopt; }
+  std::string IdToToken(int32_t id) const override {
+    if (id < 256) return std::string(1, static_cast<char>(id));
+    return id == kEos ? "</s>" : words_.at(id - kFirstWord);
+  }
+  bool IsSpecial(int32_t id) const override { return id == kEos; }
+  std::unique_ptr<DecodeStream> NewDecodeStream(bool skip_special_tokens) const override {
+    return std::make_unique<Stream>(this, skip_special_tokens);
+  }
+
+ private:
+  // Holds the bytes of an unfinished character back. Fed with well-formed UTF-8 only, but for its end.
+  class Stream : public DecodeStream {
+   public:
+    Stream(const ByteTokenizer* tokenizer, bool skip_special) : tokenizer_(tokenizer), skip_special_(skip_special) {}
+    std::string Append(int32_t id) override {
+      if (skip_special_ && tokenizer_->IsSpecial(id)) return "";
+      pending_ += tokenizer_->IdToToken(id);
+      size_t whole = 0;
+      while (whole < pending_.size()) {
+        const auto lead = static_cast<unsigned char>(pending_[whole]);
+        const size_t length = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+        if (whole + length > pending_.size()) break;
+        whole += length;
+      }
+      std::string text = pending_.substr(0, whole);
+      pending_.erase(0, whole);
+      return text;
+    }
+    std::string Flush() override { return std::exchange(pending_, "").empty() ? "" : "\uFFFD"; }
+
+   private:
+    const ByteTokenizer* tokenizer_;
+    bool skip_special_;
+    std::string pending_;
+  };
+
+  std::vector<std::string> words_;
+};
+
+// What a client has seen of one request. Fails the test where the contract of GenerationSink is broken.
+class RecordingSink : public GenerationSink {
+ public:
+  std::vector<int32_t> token_ids;
+  std::string text;  // of the updates; all_text() has the end's too
+  int updates = 0, ends = 0;
+  GenerationEnd end;
+  std::function<void()> on_end = [] {};
+
+  std::string all_text() const { return text + end.text; }
+  bool ended() const { return ends == 1; }
+
+  void OnUpdate(GenerationUpdate update) override {
+    EXPECT_EQ(ends, 0) << "an update after the end";
+    EXPECT_FALSE(update.token_ids.empty()) << "an update without news";
+    ++updates;
+    token_ids.insert(token_ids.end(), update.token_ids.begin(), update.token_ids.end());
+    text += update.text;
+    EXPECT_EQ(update.usage.completion_tokens, static_cast<int>(token_ids.size()));
+  }
+  void OnEnd(GenerationEnd news) override {
+    EXPECT_EQ(++ends, 1) << "ended twice";
+    EXPECT_EQ(news.usage.completion_tokens, static_cast<int>(token_ids.size()));
+    end = std::move(news);
+    on_end();
+  }
+};
+
+// Answers every sample with `script(request)`; keeps what a real model would have in its KV pool, and fails the test
+// where a span's rows do not follow the rows of the same sequence that came before.
+class ScriptedModel {
+ public:
+  std::function<int32_t(const SampleRequest&)> script;
+
+  StepResult Run(const Batch& batch) {
+    int row = 0;
+    for (const Span& span : batch.spans) {
+      EXPECT_EQ(span.first_row, row) << "rows are not packed";
+      row += span.num_rows;
+      std::vector<int32_t>& context = context_[span.sequence];
+      EXPECT_EQ(span.first_position, static_cast<int>(context.size())) << "a gap or an overlap in the KV cache";
+      EXPECT_LE(span.first_position + span.num_rows, static_cast<int>(span.blocks.size()) * block_size);
+      context.insert(context.end(), batch.token_ids.begin() + span.first_row,
+                     batch.token_ids.begin() + span.first_row + span.num_rows);
+    }
+    EXPECT_EQ(row, batch.num_rows());
+    EXPECT_EQ(batch.labels, std::vector<int32_t>(row, kIgnoredLabel));
+    StepResult result;
+    result.losses.resize(batch.spans.size());
+    for (const SampleRequest& sample : batch.samples) result.sampled.push_back(script(sample));
+    return result;
+  }
+  const std::vector<int32_t>& context(SequenceId sequence) { return context_[sequence]; }
+
+  int block_size = 0;
+
+ private:
+  std::map<SequenceId, std::vector<int32_t>> context_;
+};
+
+// A source with everything around it. A request's script is found by its seed: token `index` of scripts[seed].
+class InferenceTest : public testing::Test {
+ protected:
+  static constexpr int kBlockSize = 4;
+  static constexpr int kNumBlocks = 32;
+
+  explicit InferenceTest(std::vector<std::string> words = {}) : tokenizer_(std::move(words)) {
+    model_.block_size = kBlockSize;
+    model_.script = [this](const SampleRequest& sample) { return scripts_.at(sample.params.seed).at(sample.index); };
+  }
+  ~InferenceTest() override {
+    source_.reset();
+    EXPECT_EQ(pool_.free(), kNumBlocks) << "blocks leaked";
+  }
+
+  // A request whose answer is scripted; a prompt of zeros.
+  GenerateRequest Request(const std::string& id, int prompt_tokens, std::vector<int32_t> answer) {
+    GenerateRequest request;
+    request.request_id = id;
+    request.prompt.assign(prompt_tokens, 0);
+    request.sampling.seed = scripts_.size();
+    request.stop.max_tokens = static_cast<int>(answer.size());
+    scripts_.push_back(std::move(answer));
+    return request;
+  }
+  GenerateRequest Request(const std::string& id, int prompt_tokens, std::string_view answer) {
+    return Request(id, prompt_tokens, *tokenizer_.Encode(answer, SpecialTokens::kNone));
+  }
+
+  absl::StatusOr<std::shared_ptr<RecordingSink>> TrySubmit(GenerateRequest request, AdapterRef adapter = {},
+                                                           std::shared_ptr<const void> lease = nullptr) {
+    auto sink = std::make_shared<RecordingSink>();
+    const absl::Status status = source_->Submit(std::move(request), adapter, std::move(lease), sink, now_);
+    if (status.ok()) return sink;
+    EXPECT_EQ(sink->updates + sink->ends, 0) << "a refused request's sink was called";
+    EXPECT_EQ(sink.use_count(), 1) << "a refused request's sink was kept";
+    return status;
+  }
+  std::shared_ptr<RecordingSink> Submit(GenerateRequest request, AdapterRef adapter = {},
+                                        std::shared_ptr<const void> lease = nullptr) {
+    return *TrySubmit(std::move(request), adapter, std::move(lease));
+  }
+
+  // What a scheduler would grant: every decode, prefill in order, admission while blocks last.
+  Grants GrantAll(int prefill_rows) const {
+    Grants grants;
+    int free_blocks = pool_.free();
+    for (const Offer& offer : source_->CollectOffers(now_).spans) {
+      const int rows = offer.kind == SpanKind::kDecode ? 1 : std::min(offer.ready_rows, prefill_rows);
+      if (rows == 0 || offer.blocks_to_reserve > free_blocks) continue;
+      free_blocks -= offer.blocks_to_reserve;
+      if (offer.kind == SpanKind::kPrefill) prefill_rows -= rows;
+      grants.spans.push_back({offer.sequence, rows});
+    }
+    return grants;
+  }
+  Batch Emit(int prefill_rows = 1000) {
+    Batch batch;
+    source_->Emit(GrantAll(prefill_rows), batch);
+    return batch;
+  }
+  Batch Step(int prefill_rows = 1000) {
+    Batch batch = Emit(prefill_rows);
+    source_->Commit(batch, model_.Run(batch), now_);
+    return batch;
+  }
+  void StepUntilIdle() {
+    for (int steps = 0; !source_->idle(); ++steps) {
+      ASSERT_LT(steps, 1000);
+      Step();
+    }
+  }
+
+  ByteTokenizer tokenizer_;
+  BlockPool pool_{kNumBlocks, kBlockSize};
+  SequenceIds ids_;
+  ScriptedModel model_;
+  absl::Time now_ = absl::UnixEpoch();
+  std::vector<std::vector<int32_t>> scripts_;
+  std::unique_ptr<InferenceSource> source_ =
+      std::make_unique<InferenceSource>(&pool_, &tokenizer_, &ids_, InferenceOptions{.max_waiting = 8});
+};
+
+}  // namespace tandem
