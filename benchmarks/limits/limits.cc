@@ -1,0 +1,107 @@
+#include "limits/limits.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/check.h"
+#include "base/thread_pool.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "limits/limits.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// after foreach_target.h
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tandem {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+using Df = hn::ScalableTag<float>;
+
+// Twelve chains: more than latency (4 or 5 cycles) times the two multiply-adds a cycle can start. Returns the flops.
+double MultiplyAdds(int64_t rounds, float* out) {
+  const Df d;
+  const auto x = hn::Set(d, 0.999f), y = hn::Set(d, 0.001f);
+  auto s0 = y, s1 = y, s2 = y, s3 = y, s4 = y, s5 = y, s6 = y, s7 = y, s8 = y, s9 = y, s10 = y, s11 = y;
+  for (int64_t i = 0; i < rounds; ++i) {
+    s0 = hn::MulAdd(s0, x, y), s1 = hn::MulAdd(s1, x, y), s2 = hn::MulAdd(s2, x, y), s3 = hn::MulAdd(s3, x, y);
+    s4 = hn::MulAdd(s4, x, y), s5 = hn::MulAdd(s5, x, y), s6 = hn::MulAdd(s6, x, y), s7 = hn::MulAdd(s7, x, y);
+    s8 = hn::MulAdd(s8, x, y), s9 = hn::MulAdd(s9, x, y), s10 = hn::MulAdd(s10, x, y), s11 = hn::MulAdd(s11, x, y);
+  }
+  const auto sum = hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), hn::Add(hn::Add(s4, s5), hn::Add(s6, s7)));
+  *out += hn::GetLane(hn::Add(sum, hn::Add(hn::Add(s8, s9), hn::Add(s10, s11))));
+  return static_cast<double>(rounds) * 12 * 2 * static_cast<double>(hn::Lanes(d));
+}
+
+// [data, data + count), count a multiple of 8 vectors, as four streams.
+void Read(const float* data, int64_t count, float* out) {
+  const Df d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), stream = count / 4;
+  auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+  for (int64_t i = 0; i + lanes <= stream; i += lanes) {
+    s0 = hn::Add(s0, hn::Load(d, data + i));
+    s1 = hn::Add(s1, hn::Load(d, data + stream + i));
+    s2 = hn::Add(s2, hn::Load(d, data + 2 * stream + i));
+    s3 = hn::Add(s3, hn::Load(d, data + 3 * stream + i));
+  }
+  *out += hn::GetLane(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tandem
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tandem {
+
+HWY_EXPORT(MultiplyAdds);
+HWY_EXPORT(Read);
+
+namespace {
+
+// The most of what `work` returns per second, over rounds of all threads at once.
+template <typename Work>
+double Best(ThreadPool& pool, int rounds, Work&& work) {
+  double best = 0;
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<double> amount(pool.num_threads());
+    const auto start = std::chrono::steady_clock::now();
+    pool.For(pool.num_threads(), [&](int64_t part, int) { amount[part] = work(part); });
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    double sum = 0;
+    for (const double value : amount) sum += value;
+    best = std::max(best, sum / elapsed.count());
+  }
+  return best;
+}
+
+}  // namespace
+
+MachineLimits MeasureMachineLimits(int num_threads) {
+  constexpr int64_t kBytes = int64_t{256} << 20, kHugePage = 2 << 20;
+  ThreadPool pool(num_threads);
+  std::vector<float> sums(num_threads * 16);  // a cache line each
+  MachineLimits limits;
+  limits.flops_per_second =
+      Best(pool, 200, [&](int64_t part) { return HWY_DYNAMIC_DISPATCH(MultiplyAdds)(100000, &sums[part * 16]); });
+  const std::unique_ptr<void, decltype(&std::free)> data(std::aligned_alloc(kHugePage, kBytes), std::free);
+  CHECK(data != nullptr);
+  madvise(data.get(), kBytes, MADV_HUGEPAGE);
+  std::memset(data.get(), 0, kBytes);
+  limits.read_bytes_per_second = Best(pool, 12, [&](int64_t part) {
+    const int64_t floats = kBytes / num_threads / 4096 * 4096 / static_cast<int64_t>(sizeof(float));
+    HWY_DYNAMIC_DISPATCH(Read)(static_cast<const float*>(data.get()) + part * floats, floats, &sums[part * 16]);
+    return static_cast<double>(floats * sizeof(float));
+  });
+  return limits;
+}
+
+}  // namespace tandem
+#endif

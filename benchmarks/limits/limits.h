@@ -1,0 +1,14 @@
+// What the machine at hand can do at most: the yardstick of every other benchmark, measured in the same run.
+#pragma once
+
+namespace tandem {
+
+struct MachineLimits {
+  double flops_per_second = 0;       // fp32 fused multiply-adds from registers, two each
+  double read_bytes_per_second = 0;  // a sum over more memory than any cache holds, in huge pages
+};
+
+// All `num_threads` at once; the best of several rounds, since a neighbour only ever takes away. About a second.
+MachineLimits MeasureMachineLimits(int num_threads);
+
+}  // namespace tandem

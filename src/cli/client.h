@@ -1,0 +1,57 @@
+// The daemon's services for the commands: blocking calls that return absl::Status with gRPC's code and message. No call
+// waits for ever: connecting has a limit of its own, unary calls a deadline, streams keepalive pings.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "tandem/v1/adapters.pb.h"
+#include "tandem/v1/daemon.pb.h"
+#include "tandem/v1/finetuning.pb.h"
+#include "tandem/v1/inference.pb.h"
+
+namespace grpc {
+class Channel;
+class ClientContext;
+}  // namespace grpc
+
+namespace tandem {
+
+class Client {
+ public:
+  // UNAVAILABLE: "no tandemd at host:port ...", within three seconds, at once where the port is closed.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& server);
+  ~Client();
+
+  absl::Status Generate(const v1::GenerateRequest& request,
+                        const std::function<void(const v1::GenerateResponse&)>& on_response);
+
+  absl::StatusOr<v1::Job> CreateJob(const v1::CreateJobRequest& request);
+  absl::StatusOr<v1::Job> GetJob(const std::string& id);
+  absl::StatusOr<v1::ListJobsResponse> ListJobs();
+  absl::StatusOr<v1::Job> CancelJob(const std::string& id);
+  // Until the job's last event. CANCELLED after StopWatching.
+  absl::Status WatchJob(const std::string& id, const std::function<void(const v1::JobEvent&)>& on_event);
+  // Ends a WatchJob of another thread, or the next one. Thread-safe.
+  void StopWatching();
+
+  absl::StatusOr<v1::ListAdaptersResponse> ListAdapters();
+  absl::StatusOr<v1::Adapter> LoadAdapter(const std::string& name, const std::string& path);
+  absl::Status UnloadAdapter(const std::string& name);
+
+  absl::StatusOr<v1::DaemonStatus> GetStatus();
+
+ private:
+  explicit Client(std::shared_ptr<grpc::Channel> channel);
+
+  const std::shared_ptr<grpc::Channel> channel_;  // shared with gRPC's own threads
+  std::mutex mutex_;
+  grpc::ClientContext* watch_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the WatchJob that runs
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace tandem

@@ -1,0 +1,185 @@
+// tandem: the command line.
+#include <google/protobuf/stubs/logging.h>
+
+#include <functional>
+#include <iostream>
+#include <map>
+
+#include "CLI/CLI.hpp"
+#include "cli/commands.h"
+
+namespace tandem {
+namespace {
+
+// What to run once the command line is read.
+using Command = std::function<absl::Status(const Session&)>;
+
+// An option that sets a protobuf field only where it is given: the daemon knows the defaults.
+template <typename T>
+CLI::Option* AddField(CLI::App* app, const std::string& flags, std::function<void(T)> set, const std::string& help) {
+  return app->add_option_function<T>(
+      flags, [set = std::move(set)](const T& value) { set(value); }, help);
+}
+
+void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& command) {
+  CLI::App* const generate = app.add_subcommand("generate", "Generate text")->fallthrough();
+  auto prompt = std::make_shared<std::string>();
+  auto chat = std::make_shared<bool>(false);
+  generate->add_option("PROMPT", *prompt, "The text to continue, or with --chat the question")->required();
+  generate->add_flag("--chat", *chat, "Ask by the model's chat template");
+  generate->add_option("--adapter", *request.mutable_adapter(), "A loaded adapter's name; none: the base model");
+  v1::Sampling& sampling = *request.mutable_sampling();
+  v1::Stopping& stopping = *request.mutable_stopping();
+  AddField<int>(
+      generate, "--max-tokens", [&](int n) { stopping.set_max_tokens(n); }, "Tokens to generate at most");
+  AddField<float>(
+      generate, "--temperature", [&](float t) { sampling.set_temperature(t); }, "0: greedy");
+  AddField<float>(
+      generate, "--top-p", [&](float p) { sampling.set_top_p(p); }, "In (0, 1]");
+  AddField<int>(
+      generate, "--top-k", [&](int k) { sampling.set_top_k(k); }, "0: off");
+  AddField<uint64_t>(
+      generate, "--seed", [&](uint64_t s) { sampling.set_seed(s); }, "Same seed, same text");
+  generate
+      ->add_option_function<std::vector<std::string>>(
+          "--stop",
+          [&](const std::vector<std::string>& stop) { stopping.mutable_stop()->Assign(stop.begin(), stop.end()); },
+          "Text that ends the generation; may be given often")
+      ->allow_extra_args(false);
+  generate->callback([&request, &command, prompt, chat] {
+    if (*chat) {
+      v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+      message.set_role("user");
+      message.set_content(*prompt);
+    } else {
+      request.set_text(*prompt);
+    }
+    command = [&request](const Session& session) { return RunGenerate(session, request); };
+  });
+}
+
+void DefineTune(CLI::App& app, TuneOptions& options, Command& command) {
+  CLI::App* const tune = app.add_subcommand("tune", "Fine-tune an adapter")->fallthrough();
+  v1::Lora& lora = *options.request.mutable_peft()->mutable_lora();
+  v1::Hyperparameters& h = *options.request.mutable_hyperparameters();
+  tune->add_option("DATA", options.data, R"(JSONL: {"messages"}, {"prompt","completion"} or {"text"} a line)")
+      ->required();
+  tune->add_flag("--data-on-daemon", options.data_on_daemon, "DATA is a path on the daemon's machine; else it is sent");
+  tune->add_option("--as", *options.request.mutable_adapter(), "The adapter's name")->required();
+  AddField<int>(
+      tune, "--rank", [&](int r) { lora.set_rank(r); }, "Default 16");
+  AddField<double>(
+      tune, "--alpha", [&](double a) { lora.set_alpha(a); }, "Default: twice the rank");
+  tune->add_option_function<std::vector<std::string>>(
+          "--target",
+          [&](const std::vector<std::string>& t) { lora.mutable_target_modules()->Assign(t.begin(), t.end()); },
+          "q_proj,v_proj,... Default: all linear layers")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  CLI::Option* const epochs = AddField<double>(
+      tune, "--epochs", [&](double e) { h.set_epochs(e); }, "Default 3");
+  AddField<int>(
+      tune, "--max-steps", [&](int n) { h.set_max_steps(n); }, "Optimizer steps, instead of --epochs")
+      ->excludes(epochs);
+  AddField<double>(
+      tune, "--lr", [&](double lr) { h.set_learning_rate(lr); }, "Learning rate; default 2e-4");
+  AddField<int>(
+      tune, "--batch", [&](int n) { h.set_micro_batch(n); }, "Samples of a micro batch; default 1");
+  AddField<int>(
+      tune, "--accumulate", [&](int n) { h.set_gradient_accumulation(n); }, "Micro batches of a step; default 1");
+  AddField<int>(
+      tune, "--max-length", [&](int n) { h.set_max_length(n); }, "Tokens of a sample; default 1024");
+  AddField<uint64_t>(
+      tune, "--seed", [&](uint64_t s) { h.set_seed(s); }, "Of initialisation and shuffling; default 0");
+  const std::map<std::string, v1::LossMask> masks = {
+      {"all", v1::LOSS_MASK_ALL}, {"completion", v1::LOSS_MASK_COMPLETION}, {"assistant", v1::LOSS_MASK_ASSISTANT}};
+  AddField<std::string>(
+      tune, "--loss-mask", [&h, masks](const std::string& m) { h.set_loss_mask(masks.at(m)); },
+      "What is learned; default completion")
+      ->check(CLI::IsMember({"all", "completion", "assistant"}));
+  tune->add_flag("--watch", options.watch, "Draw progress and loss until it ends; Ctrl-C detaches");
+  tune->callback([&] { command = [&](const Session& session) { return RunTune(session, options); }; });
+}
+
+using IdCommand = absl::Status (*)(const Session&, const std::string&);
+
+void DefineIdCommand(CLI::App* app, const char* name, const char* argument, const char* help, IdCommand run,
+                     Command& command) {
+  CLI::App* const sub = app->add_subcommand(name, help)->fallthrough();
+  auto id = std::make_shared<std::string>();
+  sub->add_option(argument, *id)->required();
+  sub->callback([&command, run, id] { command = [run, id](const Session& session) { return run(session, *id); }; });
+}
+
+void DefineJobs(CLI::App& app, Command& command) {
+  CLI::App* const jobs = app.add_subcommand("jobs", "List, show, watch and cancel fine-tuning jobs")->fallthrough();
+  jobs->require_subcommand(0, 1);
+  jobs->add_subcommand("list", "All jobs, oldest first")->fallthrough();
+  DefineIdCommand(jobs, "show", "ID", "One job", RunJobsShow, command);
+  DefineIdCommand(jobs, "watch", "ID", "Draw progress and loss until it ends; Ctrl-C detaches", RunJobsWatch, command);
+  DefineIdCommand(jobs, "cancel", "ID", "Cancel a job", RunJobsCancel, command);
+  jobs->callback([&command] {
+    if (!command) command = RunJobsList;
+  });
+}
+
+void DefineAdapters(CLI::App& app, Command& command) {
+  CLI::App* const adapters = app.add_subcommand("adapters", "List, load and unload adapters")->fallthrough();
+  adapters->require_subcommand(0, 1);
+  adapters->add_subcommand("list", "All adapters")->fallthrough();
+  CLI::App* const load =
+      adapters->add_subcommand("load", "Load a PEFT directory of the daemon's machine")->fallthrough();
+  auto name = std::make_shared<std::string>(), path = std::make_shared<std::string>();
+  load->add_option("NAME", *name)->required();
+  load->add_option("PATH", *path)->required();
+  load->callback([&command, name, path] {
+    command = [name, path](const Session& session) { return RunAdaptersLoad(session, *name, *path); };
+  });
+  DefineIdCommand(adapters, "unload", "NAME", "Unload an adapter", RunAdaptersUnload, command);
+  adapters->callback([&command] {
+    if (!command) command = RunAdaptersList;
+  });
+}
+
+int Main(int argc, char** argv) {
+  Session session;
+  session.out = DetectTerminal(1);
+  Command command;
+  v1::GenerateRequest generate;
+  TuneOptions tune;
+
+  CLI::App app{"tandem talks to tandemd: it generates text and fine-tunes adapters.", "tandem"};
+  app.set_version_flag("--version", "tandem " TANDEM_VERSION);
+  app.require_subcommand(1);
+  app.add_option("--server", session.server, "The daemon")
+      ->envname("TANDEM_SERVER")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_flag("--json", session.json, "One JSON document, or JSON lines");
+  DefineGenerate(app, generate, command);
+  DefineTune(app, tune, command);
+  DefineJobs(app, command);
+  DefineAdapters(app, command);
+  app.add_subcommand("status", "What the daemon is doing")->fallthrough()->callback([&command] {
+    command = RunStatus;
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  google::protobuf::SetLogHandler(nullptr);  // text that is not UTF-8 is the daemon's to refuse, with a status
+  const absl::Status status = command(session);
+  if (status.ok()) return 0;
+  std::cerr << Paint(DetectTerminal(2), Style::kRed, "tandem:") << " " << status.message() << " ("
+            << absl::StatusCodeToString(status.code()) << ")" << std::endl;
+  return 1;
+}
+
+}  // namespace
+}  // namespace tandem
+
+int main(int argc, char** argv) {
+  return tandem::Main(argc, argv);
+}

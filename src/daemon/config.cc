@@ -1,0 +1,85 @@
+#include "daemon/config.h"
+
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "base/yaml_schema.h"
+#include "serve/core/validate.h"
+
+namespace tandem {
+namespace {
+
+constexpr size_t kMaxConfigBytes = size_t{1} << 20;
+
+void DescribeAdapterFile(Config::AdapterFile& file, YamlSchema& schema) {
+  schema.Add("name", &file.name);
+  schema.Add("path", &file.path);
+}
+
+// What no single key can tell.
+absl::Status CheckConfig(const Config& config) {
+  if (config.model.path.empty()) return absl::InvalidArgumentError("model.path is missing, want a model's directory");
+  if (config.server.address.empty()) return absl::InvalidArgumentError("server.address is empty, want an address");
+  if (config.state_dir.empty()) return absl::InvalidArgumentError("state_dir is empty, want a directory");
+  if (config.kv.capacity_tokens % config.kv.block_size != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("kv.capacity_tokens is ", config.kv.capacity_tokens,
+                                                   ", want a multiple of kv.block_size, ", config.kv.block_size));
+  }
+  for (size_t i = 0; i < config.adapters.load.size(); ++i) {
+    const Config::AdapterFile& file = config.adapters.load[i];
+    RETURN_IF_ERROR(CheckAdapterName(absl::StrCat("adapters.load[", i, "].name"), file.name));
+    for (size_t j = 0; j < i; ++j) {
+      if (config.adapters.load[j].name != file.name) continue;
+      return absl::InvalidArgumentError(absl::StrCat("adapters.load has '", file.name, "' twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void DescribeConfig(Config& config, YamlSchema& schema) {
+  constexpr YamlSchema::Range kCount{1, 1 << 20};
+  constexpr YamlSchema::Range kThreads{1, 1024};
+  schema.Add("model.path", &config.model.path);
+  schema.Add("server.address", &config.server.address);
+  schema.Add("server.port", &config.server.port, {0, 65535});
+  schema.Add("server.max_message_bytes", &config.server.max_message_bytes, {1 << 10, std::numeric_limits<int>::max()});
+  schema.Add("server.threads", &config.server.threads, kThreads);
+  schema.Add("engine.threads", &config.engine.threads, {0, kThreads.high});
+  schema.Add("engine.max_batch_rows", &config.engine.max_batch_rows, kCount);
+  schema.Add("engine.max_running_requests", &config.engine.max_running_requests, kCount);
+  schema.Add("engine.max_waiting_requests", &config.engine.max_waiting_requests, kCount);
+  schema.Add("engine.max_context", &config.engine.max_context, {0, 1 << 24});
+  schema.Add("kv.block_size", &config.kv.block_size, {1, 1024});
+  schema.Add("kv.capacity_tokens", &config.kv.capacity_tokens, {1, 1 << 30});
+  schema.Add("scheduler.training_rows_beside_inference", &config.scheduler.training_rows_beside_inference,
+             {0, kCount.high});
+  schema.Add("scheduler.max_prefill_rows", &config.scheduler.max_prefill_rows, kCount);
+  schema.Add("training.max_running_jobs", &config.training.max_running_jobs, kCount);
+  schema.Add("training.max_queued_jobs", &config.training.max_queued_jobs, kCount);
+  schema.Add("training.forward_window", &config.training.forward_window, kCount);
+  schema.Add("training.backward_window", &config.training.backward_window, kCount);
+  schema.Add("adapters.directory", &config.adapters.directory);
+  schema.AddList("adapters.load", &config.adapters.load, DescribeAdapterFile);
+  schema.Add("state_dir", &config.state_dir);
+  schema.Add("log.level", &config.log.level, {"trace", "debug", "info", "warn", "error", "off"});
+  schema.Add("shutdown.grace", &config.shutdown.grace);
+}
+
+absl::StatusOr<Config> LoadConfig(const std::string& path, const std::vector<std::string>& overrides) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  Config config;
+  YamlSchema schema;
+  DescribeConfig(config, schema);
+  RETURN_IF_ERROR(schema.Load(path, text));
+  for (const std::string& assignment : overrides) RETURN_IF_ERROR(schema.Override(assignment));
+  if (config.adapters.directory.empty()) config.adapters.directory = absl::StrCat(config.state_dir, "/adapters");
+  RETURN_IF_ERROR(Annotate(CheckConfig(config), path));
+  return config;
+}
+
+}  // namespace tandem

@@ -1,0 +1,82 @@
+// The daemon's configuration: one YAML file, every key documented in configs/reference.yaml with the default that
+// stands here. Paths are relative to the working directory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace tandem {
+
+class YamlSchema;
+
+struct Config {
+  struct Model {
+    std::string path;  // a Hugging Face directory; required
+  };
+  struct Server {
+    std::string address = "127.0.0.1";
+    int port = 50151;                  // 0: any free one
+    int max_message_bytes = 64 << 20;  // of one request
+    int threads = 2;                   // that tokenize prompts and answer calls
+  };
+  struct Engine {
+    int threads = 0;  // of the step loop's arithmetic; 0: all cores
+    int max_batch_rows = 512;
+    int max_running_requests = 64;
+    int max_waiting_requests = 1024;
+    int max_context = 0;  // tokens; 0: the model's
+  };
+  struct Kv {
+    int block_size = 16;          // tokens
+    int capacity_tokens = 16384;  // a multiple of block_size
+  };
+  struct Scheduler {
+    int training_rows_beside_inference = 64;
+    int max_prefill_rows = 256;
+  };
+  struct Training {
+    int max_running_jobs = 2;
+    int max_queued_jobs = 64;
+    int forward_window = 128;   // rows
+    int backward_window = 128;  // rows
+  };
+  struct AdapterFile {
+    std::string name;
+    std::string path;  // a PEFT directory
+    bool operator==(const AdapterFile&) const = default;
+  };
+  struct Adapters {
+    std::string directory;  // of published adapters; "" in the file: <state_dir>/adapters, and LoadConfig fills it in
+    std::vector<AdapterFile> load;
+  };
+  struct Log {
+    std::string level = "info";
+  };
+  struct Shutdown {
+    absl::Duration grace = absl::Seconds(30);
+  };
+
+  Model model;
+  Server server;
+  Engine engine;
+  Kv kv;
+  Scheduler scheduler;
+  Training training;
+  Adapters adapters;
+  std::string state_dir = "state";
+  Log log;
+  Shutdown shutdown;
+};
+
+// Every key of the file, bound to its place in `config`, which is borrowed.
+void DescribeConfig(Config& config, YamlSchema& schema);
+
+// Reads `path`, applies `overrides` ("a.b=c") in order and checks the whole. Errors name file and line, or the
+// override.
+absl::StatusOr<Config> LoadConfig(const std::string& path, const std::vector<std::string>& overrides);
+
+}  // namespace tandem

@@ -1,0 +1,153 @@
+#include "daemon/daemon.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "serve/grpc/server.h"
+
+namespace tandem {
+namespace {
+
+// After the drain, streams only have their last messages to send.
+constexpr absl::Duration kFlushGrace = absl::Seconds(2);
+
+struct CommandLine {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool check_config = false;
+};
+
+// An exit code where the command line ends the matter (--help, --version, an error).
+std::optional<int> ParseCommandLine(int argc, const char* const* argv, CommandLine& line, std::ostream& out,
+                                    std::ostream& err) {
+  CLI::App app{"tandemd serves a language model and fine-tunes it, in the same iterations.", "tandemd"};
+  app.set_version_flag("--version", "tandemd " TANDEM_VERSION);
+  app.add_option("--config", line.config, "The configuration (YAML); configs/reference.yaml documents every key")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--set", line.overrides, "Overrides one key, e.g. --set server.port=8080; may be given often")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_flag("--check-config", line.check_config, "Check the configuration and exit");
+  try {
+    app.parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, out, err) == 0 ? 0 : 2;
+  }
+}
+
+// Owns a file descriptor that becomes readable once.
+class DoneEvent {
+ public:
+  DoneEvent() : fd_(::eventfd(0, EFD_CLOEXEC)) { CHECK_GE(fd_, 0); }
+  DoneEvent(const DoneEvent&) = delete;
+  DoneEvent& operator=(const DoneEvent&) = delete;
+  ~DoneEvent() { ::close(fd_); }
+  void Set() const {
+    const uint64_t one = 1;
+    CHECK(::write(fd_, &one, sizeof one) == sizeof one);
+  }
+  int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// Waits for a request to stop (true) or, first, for `done` (false).
+bool WaitForStop(int stop_fd, int done_fd) {
+  std::array<pollfd, 2> fds{{{stop_fd, POLLIN, 0}, {done_fd, POLLIN, 0}}};
+  while (::poll(fds.data(), fds.size(), -1) < 0) CHECK(errno == EINTR);
+  if (fds[0].revents == 0) return false;
+  std::array<char, 128> request;  // one signalfd_siginfo
+  while (::read(stop_fd, request.data(), request.size()) < 0) CHECK(errno == EINTR);
+  return true;
+}
+
+// NOT_SERVING first, then the running requests' grace, then the end.
+void Drain(GrpcServer& server, Runtime& runtime, absl::Duration grace) {
+  server.BeginDrain();
+  runtime.Drain(grace);
+  server.Shutdown(kFlushGrace);
+}
+
+absl::Status CheckModelDirectory(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("model.path ", path));
+  if (!S_ISDIR(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat("model.path ", path, ": not a directory"));
+  return absl::OkStatus();
+}
+
+bool IsLoopback(const std::string& address) {
+  return address.starts_with("127.") || address == "localhost" || address == "::1" || address == "[::1]";
+}
+
+absl::Status Serve(const Config& config, const DaemonHooks& hooks) {
+  RETURN_IF_ERROR(CheckModelDirectory(config.model.path));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Runtime> runtime, hooks.make_runtime(config));
+  RETURN_IF_ERROR(runtime->Start());
+  const GrpcServerOptions options{config.server.address, config.server.port, config.server.max_message_bytes,
+                                  config.server.threads};
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(options, runtime->parts());
+  if (!server.ok()) {
+    runtime->Drain(absl::ZeroDuration());
+    return server.status();
+  }
+  if (!IsLoopback(config.server.address)) {
+    LOG_WARN("whoever reaches {} may use this daemon: it asks nobody for a password", config.server.address);
+  }
+  LOG_INFO("ready on {}:{}", config.server.address, (*server)->port());
+  hooks.on_ready((*server)->port());
+
+  const DoneEvent never, drained;
+  WaitForStop(hooks.stop_fd, never.fd());
+  LOG_INFO("stopping: running requests have {} to finish; a second signal stops at once",
+           absl::FormatDuration(config.shutdown.grace));
+  std::thread drain([&] {
+    Drain(**server, *runtime, config.shutdown.grace);
+    drained.Set();
+  });
+  if (WaitForStop(hooks.stop_fd, drained.fd())) {
+    LOG_WARN("second signal: stopping at once");
+    hooks.stop_at_once();
+  }
+  drain.join();
+  LOG_INFO("stopped");
+  return absl::OkStatus();
+}
+
+absl::Status LoadAndServe(const CommandLine& line, const DaemonHooks& hooks, std::ostream& out) {
+  ASSIGN_OR_RETURN(const Config config, LoadConfig(line.config, line.overrides));
+  RETURN_IF_ERROR(InitLogging(config.log.level));
+  if (line.check_config) {
+    out << line.config << ": good" << std::endl;
+    return absl::OkStatus();
+  }
+  return Serve(config, hooks);
+}
+
+}  // namespace
+
+int RunTandemd(int argc, const char* const* argv, const DaemonHooks& hooks, std::ostream& out, std::ostream& err) {
+  CommandLine line;
+  if (const std::optional<int> code = ParseCommandLine(argc, argv, line, out, err)) return *code;
+  const absl::Status status = LoadAndServe(line, hooks, out);
+  if (status.ok()) return 0;
+  err << "tandemd: " << status.message() << std::endl;
+  return 1;
+}
+
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// The life of tandemd: command line, configuration, start, serve, drain. main.cc gives it the process's own hooks,
+// tests give it fakes.
+#pragma once
+
+#include <functional>
+#include <ostream>
+
+#include "daemon/runtime.h"
+
+namespace tandem {
+
+struct DaemonHooks {
+  RuntimeFactory make_runtime;
+  int stop_fd = -1;  // each read from it is a request to stop: a signalfd, or a test's pipe
+  std::function<void(int port)> on_ready = [](int) {};
+  std::function<void()> stop_at_once;  // the second request to stop: ends the process without waiting for the drain
+};
+
+// Runs until asked to stop, drains, and returns the exit code: 0, 1 after a one-line error on `err`, 2 for a wrong
+// command line.
+int RunTandemd(int argc, const char* const* argv, const DaemonHooks& hooks, std::ostream& out, std::ostream& err);
+
+}  // namespace tandem

@@ -1,0 +1,79 @@
+// The real runtime: configuration in, engine out. The only file of the daemon that sees the engine.
+#include <random>
+#include <utility>
+
+#include "base/status.h"
+#include "daemon/runtime.h"
+#include "engine/engine.h"
+#include "serve/core/generation_defaults.h"
+
+namespace tandem {
+namespace {
+
+EngineOptions ToEngineOptions(const Config& config) {
+  EngineOptions options;
+  options.model_path = config.model.path;
+  options.threads = config.engine.threads;
+  options.max_context = config.engine.max_context;
+  options.kv_capacity_tokens = config.kv.capacity_tokens;
+  options.kv_block_size = config.kv.block_size;
+  options.scheduler.max_batch_rows = config.engine.max_batch_rows;
+  options.scheduler.max_running_requests = config.engine.max_running_requests;
+  options.scheduler.max_prefill_rows = config.scheduler.max_prefill_rows;
+  options.scheduler.training_rows_beside_inference = config.scheduler.training_rows_beside_inference;
+  options.inference.max_waiting = config.engine.max_waiting_requests;
+  options.training.max_running_jobs = config.training.max_running_jobs;
+  options.training.forward_window = config.training.forward_window;
+  options.training.backward_window = config.training.backward_window;
+  options.max_queued_jobs = config.training.max_queued_jobs;
+  options.adapters_directory = config.adapters.directory;
+  for (const Config::AdapterFile& file : config.adapters.load) options.adapters.emplace_back(file.name, file.path);
+  return options;
+}
+
+// A seed for a request that brings none: from the system, so that no two daemons draw alike. Thread-safe.
+uint64_t DrawSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+class EngineRuntime final : public Runtime {
+ public:
+  EngineRuntime(std::unique_ptr<Engine> engine, GenerationDefaults defaults)
+      : engine_(std::move(engine)), defaults_(std::move(defaults)) {}
+
+  ServeParts parts() override {
+    ServeParts parts;
+    parts.model = {.tokenizer = &engine_->tokenizer(),
+                   .chat_template = engine_->chat_template(),
+                   .defaults = defaults_,
+                   .max_context = engine_->max_context()};
+    parts.inference = engine_.get();
+    parts.fine_tuning = engine_.get();
+    parts.adapters = engine_.get();
+    parts.status = engine_.get();
+    parts.random = DrawSeed;
+    return parts;
+  }
+
+  absl::Status Start() override {
+    engine_->Start();
+    return absl::OkStatus();
+  }
+
+  void Drain(absl::Duration grace) override { engine_->Drain(grace); }
+
+ private:
+  const std::unique_ptr<Engine> engine_;
+  const GenerationDefaults defaults_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const Config& config) {
+  ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(config.model.path));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(ToEngineOptions(config)));
+  return std::make_unique<EngineRuntime>(std::move(engine), std::move(defaults));
+}
+
+}  // namespace tandem

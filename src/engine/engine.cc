@@ -1,0 +1,223 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "engine/step.h"
+
+namespace tandem {
+namespace {
+
+// While a deadline may pass with nothing to run, the idle loop looks this often.
+constexpr absl::Duration kIdlePoll = absl::Milliseconds(20);
+
+absl::Status Draining() { return absl::UnavailableError("the daemon is shutting down"); }
+
+}  // namespace
+
+Engine::Engine(const EngineOptions& options)
+    : options_(options), started_(absl::Now()), jobs_([] { return absl::Now(); }) {}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
+  auto engine = std::unique_ptr<Engine>(new Engine(options));
+  RETURN_IF_ERROR(engine->Load());
+  return engine;
+}
+
+absl::Status Engine::Load() {
+  RETURN_IF_ERROR(ValidateSchedulerOptions(options_.scheduler));
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  backend_ = CreateCpuBackend(options_.threads > 0 ? options_.threads : cores);
+  ASSIGN_OR_RETURN(const ModelDesc desc, LoadModelDesc(options_.model_path));
+  ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options_.model_path));
+  if (tokenizer_->vocab_size() > desc.vocab) {
+    return absl::InvalidArgumentError(absl::StrCat(options_.model_path, ": tokenizer.json has ids up to ",
+                                                   tokenizer_->vocab_size() - 1, ", config.json's vocab_size is ",
+                                                   desc.vocab));
+  }
+  auto chat_template = ChatTemplate::Load(options_.model_path);
+  if (chat_template.ok()) {
+    chat_template_ = *std::move(chat_template);
+  } else if (!absl::IsNotFound(chat_template.status())) {
+    return chat_template.status();
+  }
+
+  adapters_ = std::make_unique<AdapterStore>(*backend_, desc.linear_shapes());
+  const int blocks = options_.kv_capacity_tokens / options_.kv_block_size;
+  ASSIGN_OR_RETURN(model_, Model::Load(options_.model_path,
+                                       {.max_batch_rows = std::max(options_.scheduler.max_batch_rows,
+                                                                   options_.training.backward_window),
+                                        .max_context = options_.max_context,
+                                        .kv_blocks = blocks,
+                                        .kv_block_size = options_.kv_block_size},
+                                       *backend_, *adapters_));
+  for (const auto& [name, path] : options_.adapters) RETURN_IF_ERROR(adapters_->Load(name, path).status());
+
+  pool_ = std::make_unique<BlockPool>(blocks, options_.kv_block_size);
+  inference_ = std::make_unique<InferenceSource>(pool_.get(), tokenizer_.get(), &sequence_ids_, options_.inference);
+  CreateTraining();
+  scheduler_ = std::make_unique<Scheduler>(SchedulerParts{.inference = inference_.get(),
+                                                          .training = training_.get(),
+                                                          .pool = pool_.get(),
+                                                          .num_layers = desc.num_layers,
+                                                          .options = options_.scheduler});
+  {
+    const absl::MutexLock lock(&status_mutex_);
+    inference_rate_.Start(started_);
+    training_rate_.Start(started_);
+  }
+  LOG_INFO("{}: {:.1f} M parameters, {}, context {}, KV pool {} tokens, on {}", options_.model_path,
+           static_cast<double>(desc.num_parameters()) / 1e6, Name(model_->weight_dtype()), max_context(),
+           blocks * options_.kv_block_size, backend_->name());
+  return absl::OkStatus();
+}
+
+Engine::~Engine() {
+  commands_.Close();
+  if (step_thread_.joinable()) step_thread_.join();
+}
+
+void Engine::Start() {
+  step_thread_ = std::thread([this] { StepLoop(); });
+}
+
+void Engine::StepLoop() {
+  StepParts parts{*scheduler_, *model_, *inference_, *training_};
+  while (!commands_.closed()) {
+    commands_.RunAll();
+    const absl::Time begin = absl::Now();
+    if (Step(parts, begin)) {
+      PublishStatus(absl::Now() - begin);
+    } else {
+      // Nothing can run. Requests that wait still have deadlines, and Commit is where they are seen.
+      inference_->Commit({}, {}, begin);
+      PublishStatus(absl::ZeroDuration());
+      commands_.Wait(inference_->idle() ? absl::InfiniteDuration() : kIdlePoll);
+    }
+  }
+}
+
+bool Engine::RunOnStepThread(const std::function<void()>& command) {
+  absl::Notification done;
+  if (!step_thread_.joinable() || !commands_.Post([&] {
+        command();
+        done.Notify();
+      })) {
+    return false;
+  }
+  done.WaitForNotification();
+  return true;
+}
+
+void Engine::Drain(absl::Duration grace) {
+  const absl::Time deadline = absl::Now() + grace;
+  draining_.store(true);
+  RunOnStepThread([this] { training_->FailAll(Draining()); });
+  // Asked on the step thread, so that requests posted before draining_ was set count.
+  bool idle = false;
+  while (RunOnStepThread([&] { idle = inference_->idle(); }) && !idle && absl::Now() < deadline) {
+    absl::SleepFor(std::min(kIdlePoll, deadline - absl::Now()));
+  }
+  RunOnStepThread([this] {
+    inference_->AbortAll(absl::UnavailableError("the daemon was shut down before the request finished"));
+  });
+  commands_.Close();
+  if (step_thread_.joinable()) step_thread_.join();
+}
+
+absl::Status Engine::CheckRequest(const GenerateRequest& request) const {
+  if (request.prompt.empty()) return absl::InvalidArgumentError("the prompt has no token, want at least 1");
+  for (const int32_t token : request.prompt) {
+    if (token < 0 || token >= desc().vocab) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("prompt token ", token, ", want one in [0, ", desc().vocab, ")"));
+    }
+  }
+  const int64_t total = static_cast<int64_t>(request.prompt.size()) + request.stop.max_tokens;
+  const int64_t pool_tokens = static_cast<int64_t>(pool_->num_blocks()) * pool_->block_size();
+  const int64_t limit = std::min<int64_t>(max_context(), pool_tokens);
+  if (total > limit) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "prompt of ", request.prompt.size(), " tokens + max_tokens ", request.stop.max_tokens, " = ", total,
+        ", want at most ", limit, limit == max_context() ? " (the model's context)" : " (the KV pool)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Generate(GenerateRequest request, std::shared_ptr<GenerationSink> sink) {
+  if (draining_.load()) return Draining();
+  RETURN_IF_ERROR(CheckRequest(request));
+  AdapterLease lease;
+  AdapterRef adapter;
+  if (!request.adapter.empty()) {
+    ASSIGN_OR_RETURN(lease, adapters_->Acquire(request.adapter));
+    adapter = lease->ref();
+  }
+  const bool posted = commands_.Post([this, request = std::move(request), adapter, lease, sink]() mutable {
+    const absl::Status status = inference_->Submit(std::move(request), adapter, lease, sink, absl::Now());
+    if (!status.ok()) sink->OnEnd({.status = status, .reason = FinishReason::kCancelled});
+  });
+  return posted ? absl::OkStatus() : Draining();
+}
+
+void Engine::Abort(const std::string& request_id) {
+  commands_.Post([this, request_id] { inference_->Abort(request_id); });
+}
+
+std::vector<AdapterInfo> Engine::ListAdapters() const { return adapters_->List(); }
+
+absl::StatusOr<AdapterInfo> Engine::LoadAdapter(const std::string& name, const std::string& path) {
+  if (draining_.load()) return Draining();
+  return adapters_->Load(name, path);
+}
+
+absl::Status Engine::UnloadAdapter(const std::string& name) { return adapters_->Unload(name); }
+
+void Engine::PublishStatus(absl::Duration step_time) {
+  const InferenceCounts inference = inference_->counts();
+  const absl::Time now = absl::Now();
+  const absl::MutexLock lock(&status_mutex_);
+  inference_rate_.Add(now, inference.prompt_tokens + inference.generated_tokens - status_.prompt_tokens -
+                               status_.generated_tokens);
+  training_rate_.Add(now, training_->trained_tokens() - status_.trained_tokens);
+  status_.running_requests = inference.running;
+  status_.waiting_requests = inference.waiting;
+  status_.prompt_tokens = inference.prompt_tokens;
+  status_.generated_tokens = inference.generated_tokens;
+  status_.running_jobs = training_->running_jobs();
+  status_.queued_jobs = training_->queued_jobs();
+  status_.trained_tokens = training_->trained_tokens();
+  status_.kv_blocks_used = pool_->used();
+  if (step_time > absl::ZeroDuration()) {
+    status_.last_step_ms = absl::ToDoubleMilliseconds(step_time);
+    ++status_.steps;
+  }
+}
+
+EngineStatus Engine::GetStatus() const {
+  EngineStatus status;
+  {
+    const absl::MutexLock lock(&status_mutex_);
+    status = status_;
+    status.inference_tokens_per_second = inference_rate_.PerSecond(absl::Now());
+    status.training_tokens_per_second = training_rate_.PerSecond(absl::Now());
+  }
+  status.model_path = options_.model_path;
+  const size_t slash = options_.model_path.find_last_not_of('/');
+  const std::string trimmed = options_.model_path.substr(0, slash + 1);
+  status.model_name = trimmed.substr(trimmed.rfind('/') + 1);
+  status.backend = backend_->name();
+  status.weight_dtype = Name(model_->weight_dtype());
+  status.num_parameters = desc().num_parameters();
+  status.max_context = max_context();
+  status.kv_blocks_total = pool_->num_blocks();
+  status.kv_block_size = pool_->block_size();
+  status.started = started_;
+  status.draining = draining_.load();
+  return status;
+}
+
+}  // namespace tandem

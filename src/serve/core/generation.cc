@@ -1,0 +1,147 @@
+#include "serve/core/generation.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/check.h"
+#include "base/names.h"
+#include "base/status.h"
+#include "serve/core/validate.h"
+
+namespace tandem {
+namespace {
+
+const std::vector<std::string>& KnownRoles() {
+  static const auto* const roles = new std::vector<std::string>{"system", "user", "assistant", "tool"};
+  return *roles;
+}
+
+absl::Status CheckMessage(const ChatMessage& message, size_t index) {
+  const std::string field = absl::StrCat("messages[", index, "]");
+  if (std::find(KnownRoles().begin(), KnownRoles().end(), message.role) == KnownRoles().end()) {
+    RETURN_IF_ERROR(CheckUtf8(absl::StrCat(field, ".role"), message.role));
+    return absl::InvalidArgumentError(absl::StrCat(field, ".role is '", message.role.substr(0, 80),
+                                                   "', want system, user, assistant or tool",
+                                                   SuggestNames(message.role, KnownRoles())));
+  }
+  return CheckUtf8(absl::StrCat(field, ".content"), message.content);
+}
+
+}  // namespace
+
+GenerationHandler::GenerationHandler(ModelFrontEnd model, InferenceApi* api, std::function<uint64_t()> random)
+    : model_(std::move(model)), api_(api), random_(std::move(random)) {
+  CHECK(model_.tokenizer != nullptr);
+  CHECK_GE(model_.max_context, 2);
+}
+
+absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput& input) {
+  GenerateRequest request;
+  ASSIGN_OR_RETURN(request.sampling, ResolveSampling(input));
+  ASSIGN_OR_RETURN(request.stop, ResolveStop(input));
+  RETURN_IF_ERROR(CheckUtf8("adapter", input.adapter));
+  ASSIGN_OR_RETURN(request.prompt, Tokenize(input.prompt));
+  ASSIGN_OR_RETURN(request.stop.max_tokens, ResolveMaxTokens(input.max_tokens, request.prompt.size()));
+  request.adapter = input.adapter;
+  request.skip_special_tokens = input.skip_special_tokens;
+  request.request_id = absl::StrCat("gen-", next_request_.fetch_add(1));
+  return request;
+}
+
+absl::Status GenerationHandler::Start(GenerateRequest request, std::shared_ptr<GenerationSink> sink) {
+  return api_->Generate(std::move(request), std::move(sink));
+}
+
+absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& prompt) const {
+  std::vector<int32_t> tokens;
+  if (const auto* text = std::get_if<std::string>(&prompt)) {
+    if (text->empty()) return absl::InvalidArgumentError("prompt text is empty, want at least one character");
+    RETURN_IF_ERROR(CheckUtf8("prompt text", *text));
+    ASSIGN_OR_RETURN(tokens, model_.tokenizer->Encode(*text, SpecialTokens::kAdd));
+  } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) {
+    tokens = *ids;
+  } else if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
+    ASSIGN_OR_RETURN(const std::string text, RenderChat(*messages));
+    ASSIGN_OR_RETURN(tokens, model_.tokenizer->Encode(text, SpecialTokens::kNone));
+  } else {
+    return absl::InvalidArgumentError("prompt is missing, want text, tokens or chat messages");
+  }
+  if (tokens.empty()) return absl::InvalidArgumentError("prompt has 0 tokens, want at least 1");
+  return tokens;
+}
+
+absl::StatusOr<std::string> GenerationHandler::RenderChat(const std::vector<ChatMessage>& messages) const {
+  if (messages.empty()) return absl::InvalidArgumentError("chat has 0 messages, want at least 1");
+  Json list = Json::array();
+  for (size_t i = 0; i < messages.size(); ++i) {
+    RETURN_IF_ERROR(CheckMessage(messages[i], i));
+    list.push_back({{"role", messages[i].role}, {"content", messages[i].content}});
+  }
+  if (model_.chat_template == nullptr) {
+    return absl::FailedPreconditionError("the model has no chat template, want a prompt of text or tokens");
+  }
+  absl::StatusOr<RenderedChat> chat =
+      model_.chat_template->Render({{"messages", std::move(list)}, {"add_generation_prompt", true}});
+  if (!chat.ok()) return Annotate(chat.status(), "chat template");
+  return std::move(chat->text);
+}
+
+absl::StatusOr<int> GenerationHandler::ResolveMaxTokens(std::optional<int> asked, size_t prompt_tokens) const {
+  const int context = model_.max_context;
+  if (prompt_tokens >= static_cast<size_t>(context)) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt has ", prompt_tokens, " tokens, want at most ", context - 1,
+                                                   ": the context holds ", context, " with the completion"));
+  }
+  const int left = context - static_cast<int>(prompt_tokens);
+  if (!asked.has_value()) return std::min(left, model_.defaults.max_tokens.value_or(kDefaultMaxTokens));
+  if (*asked >= 1 && *asked <= left) return *asked;
+  return absl::InvalidArgumentError(absl::StrCat("max_tokens is ", *asked, ", want 1 to ", left, ": the prompt has ",
+                                                 prompt_tokens, " tokens, the context holds ", context));
+}
+
+absl::StatusOr<SamplingParams> GenerationHandler::ResolveSampling(const GenerationInput& input) const {
+  SamplingParams params;
+  params.temperature = input.temperature.value_or(model_.defaults.temperature);
+  params.top_k = input.top_k.value_or(model_.defaults.top_k);
+  params.top_p = input.top_p.value_or(model_.defaults.top_p);
+  RETURN_IF_ERROR(CheckTemperature(params.temperature));
+  RETURN_IF_ERROR(CheckRange("top_k", params.top_k, 0, std::numeric_limits<int>::max()));
+  RETURN_IF_ERROR(CheckTopP(params.top_p));
+  params.seed = input.seed.has_value() ? *input.seed : random_();
+  return params;
+}
+
+absl::StatusOr<StopConditions> GenerationHandler::ResolveStop(const GenerationInput& input) const {
+  if (input.stop.size() > kMaxStopStrings) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("stop has ", input.stop.size(), " strings, want at most ", kMaxStopStrings));
+  }
+  for (size_t i = 0; i < input.stop.size(); ++i) {
+    const std::string field = absl::StrCat("stop[", i, "]");
+    if (input.stop[i].empty()) return absl::InvalidArgumentError(absl::StrCat(field, " is empty, want a string"));
+    if (input.stop[i].size() > kMaxStopBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, " has ", input.stop[i].size(), " bytes, want at most ", kMaxStopBytes));
+    }
+    RETURN_IF_ERROR(CheckUtf8(field, input.stop[i]));
+  }
+  if (input.stop_token_ids.size() > kMaxStopTokenIds) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("stop_token_ids has ", input.stop_token_ids.size(), " ids, want at most ", kMaxStopTokenIds));
+  }
+  StopConditions stop;
+  stop.stop = input.stop;
+  stop.stop_token_ids = input.stop_token_ids;
+  for (size_t i = 0; i < stop.stop_token_ids.size(); ++i) {
+    RETURN_IF_ERROR(CheckRange(absl::StrCat("stop_token_ids[", i, "]"), stop.stop_token_ids[i], 0,
+                               std::numeric_limits<int32_t>::max()));
+  }
+  if (!input.ignore_eos) {
+    const std::vector<int32_t>& eos = model_.defaults.eos_token_ids;
+    stop.stop_token_ids.insert(stop.stop_token_ids.end(), eos.begin(), eos.end());
+  }
+  return stop;
+}
+
+}  // namespace tandem

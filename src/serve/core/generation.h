@@ -1,0 +1,85 @@
+// Generation as every front end offers it: a request with optional fields in, a complete one for the engine out. Here
+// defaults are resolved, values checked, text tokenized.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "serve/core/generation_defaults.h"
+#include "tandem/api.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace tandem {
+
+struct ChatMessage {
+  std::string role;  // system, user, assistant, tool
+  std::string content;
+};
+
+// Text, token ids or a chat; none: refused.
+using Prompt = std::variant<std::monostate, std::string, std::vector<int32_t>, std::vector<ChatMessage>>;
+
+// What a client may say; unset fields are resolved (request, model's generation_config.json, documented default).
+struct GenerationInput {
+  Prompt prompt;
+  std::string adapter;
+  std::optional<float> temperature, top_p;
+  std::optional<int> top_k;
+  std::optional<uint64_t> seed;
+  std::optional<int> max_tokens;
+  std::vector<std::string> stop;
+  std::vector<int32_t> stop_token_ids;
+  bool ignore_eos = false;
+  bool skip_special_tokens = true;
+};
+
+// The served model as the front ends know it. Pointers are borrowed.
+struct ModelFrontEnd {
+  const Tokenizer* tokenizer = nullptr;
+  const ChatTemplate* chat_template = nullptr;  // null: the model has none, chat prompts are refused
+  GenerationDefaults defaults;
+  int max_context = 0;  // tokens, prompt and completion together
+};
+
+// Thread-safe.
+class GenerationHandler {
+ public:
+  static constexpr int kDefaultMaxTokens = 256;
+  static constexpr size_t kMaxStopStrings = 16;
+  static constexpr size_t kMaxStopBytes = 1024;  // of one string
+  static constexpr size_t kMaxStopTokenIds = 1024;
+
+  // `random` draws seeds; it may be called from any thread.
+  GenerationHandler(ModelFrontEnd model, InferenceApi* api, std::function<uint64_t()> random);
+
+  // The complete request, with an id of its own. INVALID_ARGUMENT names field, got and want; FAILED_PRECONDITION for a
+  // chat prompt where the model has no chat template.
+  absl::StatusOr<GenerateRequest> Resolve(const GenerationInput& input);
+
+  // Both as InferenceApi.
+  absl::Status Start(GenerateRequest request, std::shared_ptr<GenerationSink> sink);
+  void Abort(const std::string& request_id) { api_->Abort(request_id); }
+
+ private:
+  absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt) const;
+  absl::StatusOr<std::string> RenderChat(const std::vector<ChatMessage>& messages) const;
+  absl::StatusOr<int> ResolveMaxTokens(std::optional<int> asked, size_t prompt_tokens) const;
+  absl::StatusOr<SamplingParams> ResolveSampling(const GenerationInput& input) const;
+  absl::StatusOr<StopConditions> ResolveStop(const GenerationInput& input) const;
+
+  const ModelFrontEnd model_;
+  InferenceApi* const api_;
+  const std::function<uint64_t()> random_;
+  std::atomic<uint64_t> next_request_{1};
+};
+
+}  // namespace tandem

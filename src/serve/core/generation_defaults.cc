@@ -1,0 +1,86 @@
+#include "serve/core/generation_defaults.h"
+
+#include <limits>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/status.h"
+#include "serve/core/validate.h"
+
+namespace tandem {
+namespace {
+
+// The file as a JSON object; an empty one where there is no file.
+absl::StatusOr<Json> ReadConfig(const std::string& path) {
+  absl::StatusOr<std::string> text = ReadFile(path);
+  if (absl::IsNotFound(text.status())) return Json::object();
+  if (!text.ok()) return text.status();
+  absl::StatusOr<Json> json = ParseJson(*text);
+  if (!json.ok()) return Annotate(json.status(), path);
+  if (!json->is_object())
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", DescribeJson(*json), ", want an object"));
+  return json;
+}
+
+absl::Status AppendTokenId(const Json& value, std::vector<int32_t>& ids) {
+  const bool fits = value.is_number_integer() && value.get<int64_t>() >= 0 &&
+                    value.get<int64_t>() <= std::numeric_limits<int32_t>::max();
+  if (!fits) {
+    return absl::InvalidArgumentError(absl::StrCat("eos_token_id is ", DescribeJson(value), ", want a token id"));
+  }
+  ids.push_back(value.get<int32_t>());
+  return absl::OkStatus();
+}
+
+// One id, a list of ids, or null.
+absl::StatusOr<std::vector<int32_t>> ReadEosTokenIds(const Json& config) {
+  std::vector<int32_t> ids;
+  const auto found = config.find("eos_token_id");
+  if (found == config.end() || found->is_null()) return ids;
+  if (!found->is_array()) {
+    RETURN_IF_ERROR(AppendTokenId(*found, ids));
+    return ids;
+  }
+  for (const Json& value : *found) RETURN_IF_ERROR(AppendTokenId(value, ids));
+  return ids;
+}
+
+absl::Status ReadSampling(const Json& config, GenerationDefaults& defaults) {
+  ASSIGN_OR_RETURN(const double temperature, JsonGet<double>(config, "temperature", defaults.temperature));
+  ASSIGN_OR_RETURN(const int64_t top_k, JsonGet<int64_t>(config, "top_k", defaults.top_k));
+  ASSIGN_OR_RETURN(const double top_p, JsonGet<double>(config, "top_p", defaults.top_p));
+  ASSIGN_OR_RETURN(const bool do_sample, JsonGet<bool>(config, "do_sample", true));
+  RETURN_IF_ERROR(CheckTemperature(temperature));
+  RETURN_IF_ERROR(CheckRange("top_k", top_k, int64_t{0}, int64_t{std::numeric_limits<int>::max()}));
+  RETURN_IF_ERROR(CheckTopP(top_p));
+  defaults.temperature = do_sample ? static_cast<float>(temperature) : 0.0f;
+  defaults.top_k = static_cast<int>(top_k);
+  defaults.top_p = static_cast<float>(top_p);
+  if (const auto found = config.find("max_new_tokens"); found != config.end() && !found->is_null()) {
+    ASSIGN_OR_RETURN(const int64_t max_tokens, JsonGet<int64_t>(config, "max_new_tokens"));
+    RETURN_IF_ERROR(CheckRange("max_new_tokens", max_tokens, int64_t{1}, int64_t{std::numeric_limits<int>::max()}));
+    defaults.max_tokens = static_cast<int>(max_tokens);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<GenerationDefaults> LoadGenerationDefaults(const std::string& directory) {
+  GenerationDefaults defaults;
+  const std::string generation_path = absl::StrCat(directory, "/generation_config.json");
+  ASSIGN_OR_RETURN(const Json generation, ReadConfig(generation_path));
+  if (const absl::Status read = ReadSampling(generation, defaults); !read.ok()) return Annotate(read, generation_path);
+  absl::StatusOr<std::vector<int32_t>> eos = ReadEosTokenIds(generation);
+  if (!eos.ok()) return Annotate(eos.status(), generation_path);
+  if (eos->empty()) {
+    const std::string config_path = absl::StrCat(directory, "/config.json");
+    ASSIGN_OR_RETURN(const Json config, ReadConfig(config_path));
+    eos = ReadEosTokenIds(config);
+    if (!eos.ok()) return Annotate(eos.status(), config_path);
+  }
+  defaults.eos_token_ids = *std::move(eos);
+  return defaults;
+}
+
+}  // namespace tandem

@@ -1,0 +1,271 @@
+#include "serve/grpc/convert.h"
+
+#include <utility>
+
+#include "base/status.h"
+
+namespace tandem {
+namespace {
+
+// A time that was never set (the epoch, or an infinity) stays unset on the wire.
+bool IsSet(absl::Time time) {
+  return time != absl::Time() && time != absl::InfiniteFuture() && time != absl::InfinitePast();
+}
+
+void FillTimestamp(absl::Time time, google::protobuf::Timestamp* timestamp) {
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  timestamp->set_seconds(seconds);
+  timestamp->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+v1::JobState ToProto(JobState state) {
+  switch (state) {
+    case JobState::kValidating:
+      return v1::JOB_STATE_VALIDATING;
+    case JobState::kQueued:
+      return v1::JOB_STATE_QUEUED;
+    case JobState::kRunning:
+      return v1::JOB_STATE_RUNNING;
+    case JobState::kPaused:
+      return v1::JOB_STATE_PAUSED;
+    case JobState::kPreempted:
+      return v1::JOB_STATE_PREEMPTED;
+    case JobState::kCancelling:
+      return v1::JOB_STATE_CANCELLING;
+    case JobState::kSucceeded:
+      return v1::JOB_STATE_SUCCEEDED;
+    case JobState::kFailed:
+      return v1::JOB_STATE_FAILED;
+    case JobState::kCancelled:
+      return v1::JOB_STATE_CANCELLED;
+  }
+  return v1::JOB_STATE_UNSPECIFIED;
+}
+
+absl::StatusOr<LrSchedule> FromProto(v1::LrSchedule schedule) {
+  switch (schedule) {
+    case v1::LR_SCHEDULE_CONSTANT:
+      return LrSchedule::kConstant;
+    case v1::LR_SCHEDULE_LINEAR:
+      return LrSchedule::kLinear;
+    case v1::LR_SCHEDULE_COSINE:
+      return LrSchedule::kCosine;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("schedule is ", static_cast<int>(schedule), ", want 1 (constant), 2 (linear) or 3 (cosine)"));
+  }
+}
+
+absl::StatusOr<LossMask> FromProto(v1::LossMask mask) {
+  switch (mask) {
+    case v1::LOSS_MASK_ALL:
+      return LossMask::kAll;
+    case v1::LOSS_MASK_COMPLETION:
+      return LossMask::kCompletion;
+    case v1::LOSS_MASK_ASSISTANT:
+      return LossMask::kAssistant;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("loss_mask is ", static_cast<int>(mask), ", want 1 (all), 2 (completion) or 3 (assistant)"));
+  }
+}
+
+absl::Status FillHyperparameters(const v1::Hyperparameters& h, JobInput& input) {
+  if (h.has_epochs()) input.epochs = h.epochs();
+  if (h.has_max_steps()) input.max_steps = h.max_steps();
+  if (h.has_micro_batch()) input.micro_batch = h.micro_batch();
+  if (h.has_gradient_accumulation()) input.gradient_accumulation = h.gradient_accumulation();
+  if (h.has_learning_rate()) input.learning_rate = h.learning_rate();
+  if (h.has_warmup_steps()) input.warmup_steps = h.warmup_steps();
+  if (h.has_weight_decay()) input.weight_decay = h.weight_decay();
+  if (h.has_beta1()) input.beta1 = h.beta1();
+  if (h.has_beta2()) input.beta2 = h.beta2();
+  if (h.has_epsilon()) input.epsilon = h.epsilon();
+  if (h.has_max_grad_norm()) input.max_grad_norm = h.max_grad_norm();
+  if (h.has_max_length()) input.max_length = h.max_length();
+  if (h.has_shuffle()) input.shuffle = h.shuffle();
+  if (h.has_seed()) input.seed = h.seed();
+  // UNSPECIFIED is as good as not set: generated clients often send it so.
+  if (h.schedule() != v1::LR_SCHEDULE_UNSPECIFIED) {
+    ASSIGN_OR_RETURN(input.schedule, FromProto(h.schedule()));
+  }
+  if (h.loss_mask() != v1::LOSS_MASK_UNSPECIFIED) {
+    ASSIGN_OR_RETURN(input.loss_mask, FromProto(h.loss_mask()));
+  }
+  return absl::OkStatus();
+}
+
+std::string StatusName(const absl::Status& status) {
+  return absl::StatusCodeToString(status.code());
+}
+
+}  // namespace
+
+GenerationInput FromProto(v1::GenerateRequest& request) {
+  GenerationInput input;
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      input.prompt = std::move(*request.mutable_text());
+      break;
+    case v1::GenerateRequest::kTokens:
+      input.prompt = std::vector<int32_t>(request.tokens().ids().begin(), request.tokens().ids().end());
+      break;
+    case v1::GenerateRequest::kChat: {
+      std::vector<ChatMessage> messages;
+      for (v1::ChatMessage& message : *request.mutable_chat()->mutable_messages()) {
+        messages.push_back({std::move(*message.mutable_role()), std::move(*message.mutable_content())});
+      }
+      input.prompt = std::move(messages);
+      break;
+    }
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      break;
+  }
+  input.adapter = std::move(*request.mutable_adapter());
+  const v1::Sampling& sampling = request.sampling();
+  if (sampling.has_temperature()) input.temperature = sampling.temperature();
+  if (sampling.has_top_k()) input.top_k = sampling.top_k();
+  if (sampling.has_top_p()) input.top_p = sampling.top_p();
+  if (sampling.has_seed()) input.seed = sampling.seed();
+  v1::Stopping& stopping = *request.mutable_stopping();
+  if (stopping.has_max_tokens()) input.max_tokens = stopping.max_tokens();
+  input.stop.assign(std::make_move_iterator(stopping.mutable_stop()->begin()),
+                    std::make_move_iterator(stopping.mutable_stop()->end()));
+  input.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
+  input.ignore_eos = stopping.ignore_eos();
+  if (request.has_skip_special_tokens()) input.skip_special_tokens = request.skip_special_tokens();
+  return input;
+}
+
+absl::StatusOr<JobInput> FromProto(v1::CreateJobRequest& request) {
+  JobInput input;
+  input.adapter = std::move(*request.mutable_adapter());
+  v1::TrainingData& data = *request.mutable_data();
+  if (data.source_case() == v1::TrainingData::kJsonl) input.data = InlineData{std::move(*data.mutable_jsonl())};
+  if (data.source_case() == v1::TrainingData::kPath) input.data = DataFile{std::move(*data.mutable_path())};
+  input.data_name = std::move(*data.mutable_name());
+  input.init_from_adapter = std::move(*request.mutable_init_from_adapter());
+  if (request.has_publish_every_steps()) input.publish_every_steps = request.publish_every_steps();
+  input.idempotency_key = std::move(*request.mutable_idempotency_key());
+  const v1::Lora& lora = request.peft().lora();
+  if (lora.has_rank()) input.rank = lora.rank();
+  if (lora.has_alpha()) input.alpha = lora.alpha();
+  input.target_modules.assign(lora.target_modules().begin(), lora.target_modules().end());
+  RETURN_IF_ERROR(FillHyperparameters(request.hyperparameters(), input));
+  return input;
+}
+
+v1::Job ToProto(const JobInfo& job) {
+  v1::Job proto;
+  proto.set_id(job.id);
+  proto.set_adapter(job.adapter_name);
+  proto.set_state(ToProto(job.state));
+  if (!job.error.ok()) {
+    proto.mutable_error()->set_status(StatusName(job.error));
+    proto.mutable_error()->set_message(std::string(job.error.message()));
+  }
+  proto.set_step(job.step);
+  proto.set_total_steps(job.total_steps);
+  proto.set_epoch(job.epoch);
+  proto.set_loss(job.loss);
+  proto.set_trained_tokens(job.trained_tokens);
+  proto.set_num_samples(job.num_samples);
+  proto.set_dataset_tokens(job.dataset_tokens);
+  proto.set_dataset_learned_tokens(job.dataset_learned_tokens);
+  proto.set_num_truncated_samples(job.num_truncated_samples);
+  proto.set_adapter_generation(job.adapter_generation);
+  proto.set_tokens_per_second(job.tokens_per_second);
+  if (IsSet(job.created)) FillTimestamp(job.created, proto.mutable_created());
+  if (IsSet(job.started)) FillTimestamp(job.started, proto.mutable_started());
+  if (IsSet(job.finished)) FillTimestamp(job.finished, proto.mutable_finished());
+  return proto;
+}
+
+v1::JobEvent ToProto(const JobEvent& event) {
+  v1::JobEvent proto;
+  proto.set_number(event.number);
+  if (IsSet(event.time)) FillTimestamp(event.time, proto.mutable_time());
+  proto.set_state(ToProto(event.state));
+  switch (event.kind) {
+    case JobEventKind::kStateChanged:
+      proto.mutable_state_changed()->set_message(event.message);
+      break;
+    case JobEventKind::kStep: {
+      v1::JobStep& step = *proto.mutable_step();
+      step.set_step(event.step);
+      step.set_loss(event.loss);
+      step.set_learning_rate(event.learning_rate);
+      step.set_gradient_norm(event.gradient_norm);
+      step.set_tokens(event.tokens);
+      step.set_tokens_per_second(event.tokens_per_second);
+      break;
+    }
+    case JobEventKind::kPublished:
+      proto.mutable_published()->set_adapter_generation(event.adapter_generation);
+      break;
+    case JobEventKind::kMessage:
+      proto.mutable_message()->set_message(event.message);
+      break;
+  }
+  return proto;
+}
+
+v1::Adapter ToProto(const AdapterInfo& adapter) {
+  v1::Adapter proto;
+  proto.set_name(adapter.name);
+  proto.set_generation(adapter.generation);
+  proto.set_rank(adapter.rank);
+  proto.set_alpha(adapter.alpha);
+  for (const std::string& module : adapter.target_modules) proto.add_target_modules(module);
+  proto.set_num_parameters(adapter.num_parameters);
+  proto.set_path(adapter.path);
+  proto.set_job_id(adapter.job_id);
+  if (IsSet(adapter.created)) FillTimestamp(adapter.created, proto.mutable_created());
+  return proto;
+}
+
+v1::DaemonStatus ToProto(const EngineStatus& status) {
+  v1::DaemonStatus proto;
+  proto.set_version(TANDEM_VERSION);
+  if (IsSet(status.started)) FillTimestamp(status.started, proto.mutable_started());
+  proto.set_draining(status.draining);
+  proto.set_steps(status.steps);
+  proto.set_last_step_ms(status.last_step_ms);
+  v1::ModelStatus& model = *proto.mutable_model();
+  model.set_name(status.model_name);
+  model.set_path(status.model_path);
+  model.set_backend(status.backend);
+  model.set_weight_dtype(status.weight_dtype);
+  model.set_num_parameters(status.num_parameters);
+  model.set_max_context(status.max_context);
+  v1::InferenceStatus& inference = *proto.mutable_inference();
+  inference.set_running_requests(status.running_requests);
+  inference.set_waiting_requests(status.waiting_requests);
+  inference.set_prompt_tokens(status.prompt_tokens);
+  inference.set_generated_tokens(status.generated_tokens);
+  inference.set_tokens_per_second(status.inference_tokens_per_second);
+  v1::TrainingStatus& training = *proto.mutable_training();
+  training.set_running_jobs(status.running_jobs);
+  training.set_queued_jobs(status.queued_jobs);
+  training.set_trained_tokens(status.trained_tokens);
+  training.set_tokens_per_second(status.training_tokens_per_second);
+  v1::KvStatus& kv = *proto.mutable_kv();
+  kv.set_blocks_used(status.kv_blocks_used);
+  kv.set_blocks_total(status.kv_blocks_total);
+  kv.set_block_size(status.kv_block_size);
+  return proto;
+}
+
+v1::FinishReason ToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return v1::FINISH_REASON_STOP;
+    case FinishReason::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    case FinishReason::kCancelled:
+      break;  // travels as the status CANCELLED
+  }
+  return v1::FINISH_REASON_UNSPECIFIED;
+}
+
+}  // namespace tandem

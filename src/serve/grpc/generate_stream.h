@@ -1,0 +1,64 @@
+// One Generate call: the engine's sink on one side, gRPC's writer on the other. At most one write is in flight; what
+// the engine brings meanwhile is merged into one pending message, so a slow reader costs at most one completion's
+// memory and the step thread never waits. A client that cancels or vanishes aborts its request.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "serve/grpc/call_context.h"
+#include "tandem/generation.h"
+#include "tandem/v1/inference.pb.h"
+
+namespace tandem {
+
+class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                             public GenerationSink,
+                             public std::enable_shared_from_this<GenerateStream> {
+ public:
+  // The returned reactor owns itself until gRPC is done with it. `shared` and `request` are borrowed until then.
+  static GenerateStream* Create(CallContext* shared, const grpc::CallbackServerContext& context,
+                                const grpc::ByteBuffer* request);
+
+  // Step thread:
+  void OnUpdate(GenerationUpdate update) override;
+  void OnEnd(GenerationEnd end) override;
+  // gRPC's threads:
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override { self_.reset(); }
+
+ private:
+  GenerateStream(CallContext* shared, absl::Time deadline) : shared_(shared), deadline_(deadline) {}
+
+  void Begin(const grpc::ByteBuffer& bytes);
+  absl::Status Submit(const grpc::ByteBuffer& bytes);
+  void Abort();
+  // Takes the next action: write, finish, or rest. Called by whoever holds `busy_`.
+  void Pump();
+  // Moves pending_ into out_ as the next message.
+  void PackPending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  CallContext* const shared_;
+  const absl::Time deadline_;
+  std::shared_ptr<GenerateStream> self_;  // gRPC's share; dropped in OnDone
+
+  // Set by Submit before the engine knows the stream, constant from then on.
+  uint64_t seed_ = 0;
+
+  std::mutex mutex_;
+  std::string request_id_ ABSL_GUARDED_BY(mutex_);  // "" before the request was submitted
+  v1::GenerateResponse pending_ ABSL_GUARDED_BY(mutex_);
+  bool has_pending_ ABSL_GUARDED_BY(mutex_) = false;
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;  // a Pump is posted or running, or a write is in flight
+  bool gone_ ABSL_GUARDED_BY(mutex_) = false;  // the client: cancelled, vanished, or a write failed
+  std::optional<GenerationEnd> end_ ABSL_GUARDED_BY(mutex_);
+  grpc::ByteBuffer out_;  // of the write in flight
+};
+
+}  // namespace tandem

@@ -1,0 +1,151 @@
+#include "serve/grpc/server.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "serve/grpc/call_context.h"
+#include "serve/grpc/services.h"
+#include "serve/grpc/watch_stream.h"
+
+namespace tandem {
+namespace {
+
+constexpr int kKeepaliveMs = 30'000;         // a peer that lost its cable is noticed after this ...
+constexpr int kKeepaliveTimeoutMs = 10'000;  // ... and this
+constexpr int kMinClientPingMs = 5'000;      // clients may ping as often
+constexpr size_t kMaxDataFile = size_t{1} << 30;  // of a job, on this machine
+
+std::string HostPort(const std::string& address, int port) {
+  const bool bare_v6 = address.find(':') != std::string::npos && address[0] != '[';
+  return bare_v6 ? absl::StrCat("[", address, "]:", port) : absl::StrCat(address, ":", port);
+}
+
+// gRPC says only that it could not: binding once more by hand gives the reason.
+std::string WhyNotListening(const std::string& address, int port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const std::string host = absl::StrReplaceAll(address, {{"[", ""}, {"]", ""}});
+  if (const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found); error != 0) {
+    return ::gai_strerror(error);
+  }
+  const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int reuse = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
+  const bool bound = ::bind(fd, found->ai_addr, found->ai_addrlen) == 0 && ::listen(fd, 1) == 0;
+  const std::string reason = bound ? "gRPC refused the address" : std::strerror(errno);
+  ::close(fd);
+  ::freeaddrinfo(found);
+  return reason;
+}
+
+}  // namespace
+
+class GrpcServer::Impl {
+ public:
+  Impl(const GrpcServerOptions& options, const ServeParts& parts)
+      : shared_(parts, options.threads, kMaxDataFile), services_(MakeServices(&shared_)) {}
+
+  absl::Status Listen(const GrpcServerOptions& options) {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(HostPort(options.address, options.port), grpc::InsecureServerCredentials(), &port_);
+    builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+    builder.SetMaxSendMessageSize(options.max_message_bytes);
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // else a second daemon would share the port unseen
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinClientPingMs);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    for (const std::unique_ptr<grpc::Service>& service : services_) builder.RegisterService(service.get());
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      server_.reset();
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", HostPort(options.address, options.port), ": ",
+                                                 WhyNotListening(options.address, options.port)));
+    }
+    SetServing(true);
+    return absl::OkStatus();
+  }
+
+  int port() const { return port_; }
+
+  void BeginDrain() {
+    SetServing(false);
+    shared_.draining.store(true);
+    std::vector<std::weak_ptr<WatchStream>> watches;
+    {
+      const std::lock_guard<std::mutex> lock(shared_.watches_mutex);
+      watches.swap(shared_.watches);
+    }
+    for (const std::weak_ptr<WatchStream>& watch : watches) {
+      if (const std::shared_ptr<WatchStream> stream = watch.lock()) stream->Shutdown();
+    }
+  }
+
+  void Shutdown(absl::Duration grace) {
+    if (server_ == nullptr) return;
+    BeginDrain();
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+    server_->Wait();
+    server_.reset();
+  }
+
+ private:
+  void SetServing(bool serving) {
+    grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
+    for (const std::string& name : ServiceNames()) health->SetServingStatus(name, serving);
+    health->SetServingStatus(serving);
+  }
+
+  CallContext shared_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
+                                                              const ServeParts& parts) {
+  auto impl = std::make_unique<Impl>(options, parts);
+  RETURN_IF_ERROR(impl->Listen(options));
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
+}
+
+GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GrpcServer::~GrpcServer() {
+  impl_->Shutdown(absl::ZeroDuration());
+}
+int GrpcServer::port() const {
+  return impl_->port();
+}
+void GrpcServer::BeginDrain() {
+  impl_->BeginDrain();
+}
+void GrpcServer::Shutdown(absl::Duration grace) {
+  impl_->Shutdown(grace);
+}
+
+void RedirectLibraryLogs() {
+  gpr_set_log_function([](gpr_log_func_args* args) { LOG_DEBUG("grpc: {}", args->message); });
+  google::protobuf::SetLogHandler([](google::protobuf::LogLevel, const char*, int, const std::string& message) {
+    LOG_DEBUG("protobuf: {}", message);
+  });
+}
+
+}  // namespace tandem

@@ -1,0 +1,40 @@
+// Calls as raw bytes: messages are parsed on our own threads, and one that does not parse is answered with a reason
+// (gRPC 1.51 by itself says UNIMPLEMENTED and nothing more).
+#pragma once
+
+#include <google/protobuf/message.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "serve/core/work_queue.h"
+
+namespace tandem {
+
+// Same code; the message cut to what fits in a trailer (8 KiB, non-ASCII bytes take three).
+grpc::Status ToGrpc(const absl::Status& status);
+
+// INVALID_ARGUMENT where the bytes are no such message, or a string field of it is not UTF-8.
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
+
+grpc::ByteBuffer ToBytes(const google::protobuf::Message& message);
+
+// Answers a unary call on `queue`: parse, handler(Request&) -> absl::StatusOr<Response>, reply. One reply for each
+// call.
+template <typename Request, typename Handler>
+grpc::ServerUnaryReactor* RunUnary(WorkQueue& queue, grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                   grpc::ByteBuffer* out, Handler handler) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  queue.Post([reactor, in, out, handler = std::move(handler)] {
+    Request request;
+    if (const absl::Status parsed = ParseMessage(*in, request); !parsed.ok()) return reactor->Finish(ToGrpc(parsed));
+    const auto response = handler(request);
+    if (response.ok()) *out = ToBytes(*response);
+    reactor->Finish(ToGrpc(response.status()));
+  });
+  return reactor;
+}
+
+}  // namespace tandem

@@ -1,0 +1,384 @@
+#include "ops/cases.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace tandem::optest {
+namespace {
+
+constexpr DType kWeightTypes[] = {DType::kF32, DType::kBf16};
+
+double SizeOf(DType dtype) {
+  return static_cast<double>(ByteSize(dtype));
+}
+
+// Pairs of (row, position it sees) of all sequences.
+double Pairs(const Case& c) {
+  double pairs = 0;
+  for (const SequenceShape& s : c.sequences) pairs += s.num_rows * (s.first_position + (s.num_rows + 1) / 2.0);
+  return pairs;
+}
+
+Case AttentionCase(Op op, int num_kv_heads, int group, int head_dim, DType dtype,
+                   std::vector<SequenceShape> sequences) {
+  Case c{.op = op,
+         .num_kv_heads = num_kv_heads,
+         .group = group,
+         .head_dim = head_dim,
+         .sequences = std::move(sequences),
+         .dtype = dtype};
+  for (const SequenceShape& s : c.sequences) c.m += s.num_rows;
+  return c;
+}
+
+// Around every edge of the products: register tiles of 6 and 12 rows, row blocks of 120, panels of 16 columns, blocks
+// of 256 along k.
+std::vector<Case> LinearCases(Op op) {
+  std::vector<Case> cases;
+  for (const DType dtype : kWeightTypes) {
+    for (const int64_t k : {1, 15, 256, 257, 600}) {
+      for (const int64_t n : {1, 17, 48, 250}) {
+        for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 24, 25, 119, 120, 121, 240}) {
+          const Accumulate mode = (m + n + k) % 2 == 0 ? Accumulate::kYes : Accumulate::kNo;
+          cases.push_back({.op = op, .m = m, .n = n, .k = k, .dtype = dtype, .mode = mode});
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+std::vector<Case> LoraCases(Op op) {
+  std::vector<Case> cases;
+  for (const int64_t rank : {1, 4, 8, 16, 17, 64}) {
+    for (const auto& [k, n] : {std::pair{15, 16}, {64, 250}, {257, 33}}) {
+      for (const int64_t m : {1, 2, 13, 121}) cases.push_back({.op = op, .m = m, .n = n, .k = k, .rank = rank});
+    }
+  }
+  return cases;
+}
+
+std::vector<Case> AttentionCases(Op op) {
+  std::vector<Case> cases;
+  for (const DType dtype : kWeightTypes) {
+    for (const int group : {1, 2, 4, 8}) {
+      for (const int head_dim : {16, 32, 64, 128}) {
+        if (op == Op::kAttention) {
+          // Whole prefills, chunks in the middle, decodes: in one call.
+          cases.push_back(AttentionCase(op, 2, group, head_dim, dtype,
+                                        {{0, 1}, {0, 15}, {99, 1}, {0, 16}, {0, 17}, {16, 1}, {37, 40}, {0, 100}}));
+          continue;
+        }
+        for (const SequenceShape window : std::vector<SequenceShape>{{0, 1}, {0, 17}, {15, 1}, {37, 40}}) {
+          cases.push_back(AttentionCase(op, 2, group, head_dim, dtype, {window}));
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+}  // namespace
+
+int64_t Case::context() const {
+  int64_t sum = 0;
+  for (const SequenceShape& s : sequences) sum += s.context();
+  return sum;
+}
+
+std::string_view Name(Op op) {
+  constexpr std::string_view kNames[] = {"linear",
+                                         "linear_backward_input",
+                                         "lora",
+                                         "lora_backward",
+                                         "embedding",
+                                         "rms_norm",
+                                         "rms_norm_backward",
+                                         "rope",
+                                         "rope_backward",
+                                         "silu_mul",
+                                         "silu_mul_backward",
+                                         "add",
+                                         "attention",
+                                         "attention_backward",
+                                         "linear_cross_entropy",
+                                         "sample",
+                                         "sum_of_squares",
+                                         "adamw"};
+  return kNames[static_cast<int>(op)];
+}
+
+std::string Name(const Case& c) {
+  std::string name = absl::StrCat(std::string(Name(c.op)), "/", std::string(Name(c.dtype)), "/m:", c.m);
+  if (c.n > 0) absl::StrAppend(&name, "/n:", c.n);
+  if (c.k > 0) absl::StrAppend(&name, "/k:", c.k);
+  if (c.rank > 0) absl::StrAppend(&name, "/rank:", c.rank);
+  if (c.num_kv_heads > 0) absl::StrAppend(&name, "/heads:", c.num_heads(), ":", c.num_kv_heads, "x", c.head_dim);
+  if (!c.sequences.empty()) absl::StrAppend(&name, "/context:", c.context());
+  if (c.mode == Accumulate::kYes) absl::StrAppend(&name, "/accumulate");
+  if (c.sampling.temperature > 0 && c.op == Op::kSample) absl::StrAppend(&name, "/top_p:", c.sampling.top_p);
+  return name;
+}
+
+Tolerance ToleranceOf(const Case& c) {
+  constexpr double kEpsilon = 0x1p-24;  // half an ulp of f32, relative
+  // A sum of k products rounds k times, each time by up to kEpsilon of what is summed so far: a random walk whose
+  // standard deviation is about sqrt(k / 6) of kEpsilon * rms. Ten of these never happen by chance.
+  const auto chain = [](int64_t k) { return kEpsilon * (4 + 4 * std::sqrt(static_cast<double>(k))); };
+  switch (c.op) {
+    case Op::kLinear:
+    case Op::kLora:
+      return {.relative = chain(c.k + c.rank), .reason = "one fp32 chain over the inputs"};
+    case Op::kLinearBackwardInput:
+      return {.relative = chain(c.n), .reason = "one fp32 chain over the outputs"};
+    case Op::kLoraBackward:
+      return {.relative = chain(c.k + c.n + c.m), .reason = "fp32 chains over in, out and rows, one into the other"};
+    case Op::kEmbedding:
+      return {.reason = "a copy"};
+    case Op::kAdd:
+      return {.relative = kEpsilon, .reason = "one rounding"};
+    case Op::kRope:
+    case Op::kRopeBackward:
+      return {.relative = 3 * kEpsilon, .reason = "two products and a sum"};
+    case Op::kRmsNorm:
+      return {.relative = 16 * kEpsilon, .reason = "a mean of squares in lanes of 16, a root, a few products"};
+    case Op::kRmsNormBackward:
+      return {.relative = 16 * kEpsilon, .absolute = 16 * kEpsilon, .reason = "as forward; its two terms may cancel"};
+    case Op::kSiluMul:
+    case Op::kSiluMulBackward:
+      return {.relative = 16 * kEpsilon, .reason = "exp within 1 ulp, a division, a few products"};
+    case Op::kAttention:
+      return {
+          .relative = chain(c.head_dim) + chain(c.context()),
+          .reason = "chains over head_dim and context; exp turns the error of a score of order 1 into a relative one"};
+    case Op::kAttentionBackward:
+      return {.relative = 2 * chain(c.head_dim) + 2 * chain(c.context()),
+              .absolute = chain(c.head_dim),
+              .reason = "as forward, twice; dP - D cancels where a row sees one position"};
+    case Op::kLinearCrossEntropy: {
+      const double logit = chain(c.k) * std::sqrt(static_cast<double>(c.k));
+      return {.relative = 2 * chain(c.k) + chain(c.n),
+              .absolute = logit,
+              .reason = "differences of logits of rms sqrt(k) / 3"};
+    }
+    case Op::kSample:
+      return {.reason = "the index of the maximum"};
+    case Op::kSumOfSquares:
+      return {.relative = chain(256), .reason = "f32 lanes folded into a double every 256 elements"};
+    case Op::kAdamW:
+      return {.relative = 16 * kEpsilon, .reason = "a dozen operations per element"};
+  }
+  return {};
+}
+
+double Flops(const Case& c) {
+  const double m = c.m, n = c.n, k = c.k, rank = c.rank;
+  switch (c.op) {
+    case Op::kLinear:
+    case Op::kLinearBackwardInput:
+      return 2 * m * n * k;
+    case Op::kLora:
+      return 2 * m * rank * (k + n);
+    case Op::kLoraBackward:
+      return 2 * m * rank * (3 * k + 2 * n);  // u, du, dA, dB, dx
+    case Op::kAttention:
+      return 4 * Pairs(c) * c.num_heads() * c.head_dim;
+    case Op::kAttentionBackward:
+      return 10 * Pairs(c) * c.num_heads() * c.head_dim;  // S, dP, dV, dQ, dK
+    case Op::kLinearCrossEntropy:
+      return 4 * m * n * k;  // logits and dx
+    case Op::kAdamW:
+      return 14 * m * k;
+    case Op::kRope:
+    case Op::kRopeBackward:
+      return 3 * m * c.num_heads() * c.head_dim;
+    case Op::kRmsNorm:
+    case Op::kSiluMul:
+      return 4 * m * k;
+    case Op::kRmsNormBackward:
+    case Op::kSiluMulBackward:
+      return 10 * m * k;
+    case Op::kAdd:
+    case Op::kSumOfSquares:
+      return m * k;
+    case Op::kEmbedding:
+    case Op::kSample:
+      return 0;
+  }
+  return 0;
+}
+
+double Bytes(const Case& c) {
+  const double m = c.m, n = c.n, k = c.k, rank = c.rank, weight = n * k * SizeOf(c.dtype);
+  const double q = m * c.num_heads() * c.head_dim;
+  const double kv = static_cast<double>(c.context()) * c.num_kv_heads * c.head_dim;
+  switch (c.op) {
+    case Op::kLinear:
+    case Op::kLinearBackwardInput:
+      return weight + 4 * m * (k + n);
+    case Op::kLora:
+      return 4 * (rank * (k + n) + m * (k + 2 * n));
+    case Op::kLoraBackward:
+      return 4 * (3 * rank * (k + n) + m * (3 * k + n));
+    case Op::kEmbedding:
+      return m * k * (SizeOf(c.dtype) + 4);
+    case Op::kAttention:
+      return 8 * q + 2 * kv * SizeOf(c.dtype);
+    case Op::kAttentionBackward:
+      return 16 * q + 2 * kv * (SizeOf(c.dtype) + 8);
+    case Op::kLinearCrossEntropy:
+      return weight + 8 * m * k;
+    case Op::kSample:
+      return 4 * m * n;
+    case Op::kRope:
+    case Op::kRopeBackward:
+      return 8 * q;
+    case Op::kSumOfSquares:
+      return 4 * m * k;
+    case Op::kRmsNorm:
+      return 8 * m * k;
+    case Op::kSiluMul:
+    case Op::kAdd:
+    case Op::kRmsNormBackward:
+      return 12 * m * k;
+    case Op::kSiluMulBackward:
+      return 20 * m * k;
+    case Op::kAdamW:
+      return 28 * m * k;
+  }
+  return 0;
+}
+
+int32_t LabelOf(const Case& c, int64_t row) {
+  return row % 3 == 1 ? kIgnoredLabel : static_cast<int32_t>(row * 7919 % c.n);
+}
+
+std::vector<Case> CorrectnessCases(Op op) {
+  std::vector<Case> cases;
+  switch (op) {
+    case Op::kLinear:
+    case Op::kLinearBackwardInput:
+      return LinearCases(op);
+    case Op::kLora:
+    case Op::kLoraBackward:
+      return LoraCases(op);
+    case Op::kAttention:
+    case Op::kAttentionBackward:
+      return AttentionCases(op);
+    case Op::kEmbedding:
+      for (const DType dtype : kWeightTypes) {
+        for (const int64_t k : {1, 16, 257}) {
+          for (const int64_t n : {1, 16, 33}) cases.push_back({.op = op, .m = 40, .n = n, .k = k, .dtype = dtype});
+        }
+      }
+      break;
+    case Op::kRmsNorm:
+    case Op::kRmsNormBackward:
+    case Op::kSiluMul:
+    case Op::kSiluMulBackward:
+    case Op::kAdd:
+    case Op::kSumOfSquares:
+    case Op::kAdamW:
+      for (const int64_t m : {1, 3, 13, 40}) {
+        for (const int64_t k : {1, 15, 16, 257, 600, 2048}) {
+          const bool has_mode = op == Op::kRmsNormBackward && k % 2 == 1;
+          cases.push_back({.op = op, .m = m, .k = k, .mode = has_mode ? Accumulate::kYes : Accumulate::kNo});
+        }
+      }
+      break;
+    case Op::kRope:
+    case Op::kRopeBackward:
+      for (const int head_dim : {2, 16, 64, 128}) {
+        for (const int num_heads : {1, 3, 8}) {
+          cases.push_back(AttentionCase(op, num_heads, 1, head_dim, DType::kF32, {{0, 1}, {99, 1}, {5, 17}, {0, 40}}));
+        }
+      }
+      break;
+    case Op::kLinearCrossEntropy:
+      for (const DType dtype : kWeightTypes) {
+        for (const int64_t m : {1, 2, 32, 50, 200}) {
+          for (const int64_t n : {2, 257, 1000}) {
+            cases.push_back({.op = op, .m = m, .n = n, .k = 65, .dtype = dtype});
+          }
+        }
+      }
+      break;
+    case Op::kSample:  // greedy; tests/ops/sampling_test.cc has the distributions
+      for (const int64_t n : {1, 2, 100, 4097})
+        cases.push_back({.op = op, .m = 20, .n = n, .sampling = {.temperature = 0}});
+      break;
+  }
+  return cases;
+}
+
+std::vector<Case> SpeedCases(Op op) {
+  constexpr int64_t kHidden = 2048, kFfn = 5632, kVocab = 32000;
+  std::vector<Case> cases;
+  switch (op) {
+    case Op::kLinear:
+    case Op::kLinearBackwardInput:
+      for (const DType dtype : kWeightTypes) {
+        for (const auto& [n, k] :
+             {std::pair{kHidden, kHidden}, {kHidden / 8, kHidden}, {kFfn, kHidden}, {kHidden, kFfn}}) {
+          for (const int64_t m : {1, 4, 8, 16, 64, 128, 512}) {
+            if (op == Op::kLinear || m >= 64) cases.push_back({.op = op, .m = m, .n = n, .k = k, .dtype = dtype});
+          }
+        }
+      }
+      break;
+    case Op::kLora:
+    case Op::kLoraBackward:
+      for (const int64_t m : {1, 16, 128, 512}) {
+        cases.push_back({.op = op, .m = m, .n = kHidden, .k = kHidden, .rank = 16});
+      }
+      break;
+    case Op::kAttention:
+      cases.push_back(AttentionCase(op, 4, 8, 64, DType::kBf16, {{1023, 1}}));
+      cases.push_back(AttentionCase(op, 4, 8, 64, DType::kBf16, {{0, 512}}));
+      cases.push_back(AttentionCase(op, 4, 8, 64, DType::kF32, {{1023, 1}}));
+      cases.push_back(AttentionCase(op, 4, 8, 64, DType::kF32, {{1024, 512}}));
+      break;
+    case Op::kAttentionBackward:
+      cases.push_back(AttentionCase(op, 4, 8, 64, DType::kF32, {{0, 512}}));
+      cases.push_back(AttentionCase(op, 4, 8, 64, DType::kBf16, {{1024, 128}}));
+      break;
+    case Op::kRope:
+    case Op::kRopeBackward:
+      cases.push_back(AttentionCase(op, 32, 1, 64, DType::kF32, {{0, 128}}));
+      break;
+    case Op::kEmbedding:
+      cases.push_back({.op = op, .m = 128, .n = kVocab, .k = kHidden, .dtype = DType::kBf16});
+      break;
+    case Op::kLinearCrossEntropy:
+      cases.push_back({.op = op, .m = 192, .n = kVocab, .k = kHidden, .dtype = DType::kBf16});
+      break;
+    case Op::kSample:
+      cases.push_back({.op = op, .m = 8, .n = kVocab, .sampling = {.temperature = 0}});
+      cases.push_back({.op = op, .m = 8, .n = kVocab, .sampling = {.temperature = 1}});
+      cases.push_back({.op = op, .m = 8, .n = kVocab, .sampling = {.temperature = 1, .top_k = 50, .top_p = 0.9f}});
+      break;
+    case Op::kRmsNorm:
+    case Op::kRmsNormBackward:
+    case Op::kAdd:
+      cases.push_back({.op = op, .m = 128, .k = kHidden});
+      break;
+    case Op::kSiluMul:
+    case Op::kSiluMulBackward:
+      cases.push_back({.op = op, .m = 128, .k = kFfn});
+      break;
+    case Op::kSumOfSquares:
+    case Op::kAdamW:
+      cases.push_back({.op = op, .m = 16, .k = 1 << 18});
+      break;
+  }
+  return cases;
+}
+
+std::vector<Op> AllOps() {
+  std::vector<Op> ops;
+  for (int i = 0; i <= static_cast<int>(Op::kAdamW); ++i) ops.push_back(static_cast<Op>(i));
+  return ops;
+}
+
+}  // namespace tandem::optest

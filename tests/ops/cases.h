@@ -1,0 +1,96 @@
+// The operations of the Backend seam with the shapes they are tested and timed at: one list that drives correctness
+// (tests/ops) and speed (benchmarks/ops) on every backend.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tandem/backend.h"
+
+namespace tandem::optest {
+
+enum class Op {
+  kLinear,
+  kLinearBackwardInput,
+  kLora,
+  kLoraBackward,
+  kEmbedding,
+  kRmsNorm,
+  kRmsNormBackward,
+  kRope,
+  kRopeBackward,
+  kSiluMul,
+  kSiluMulBackward,
+  kAdd,
+  kAttention,  // AppendKv first, which Prepare does
+  kAttentionBackward,
+  kLinearCrossEntropy,
+  kSample,
+  kSumOfSquares,
+  kAdamW,
+};
+
+// Rows [first_position, first_position + num_rows) of one sequence, whose context ends with them.
+struct SequenceShape {
+  int first_position = 0, num_rows = 0;
+  int context() const { return first_position + num_rows; }
+};
+
+// Which members count depends on the operation:
+//   linears, cross entropy, LoRA   x [m, k], W [n, k], LoRA between them of `rank`; m of attention and RoPE is the sum
+//   of embedding                      m ids, table [n, k]                              the sequences' rows
+//   element-wise, norms            [m, k]
+//   sample                         logits [m, n]
+struct Case {
+  Op op = Op::kLinear;
+  int64_t m = 0, n = 0, k = 0, rank = 0;
+  int num_kv_heads = 0, group = 1, head_dim = 0;  // group: query heads per KV head
+  std::vector<SequenceShape> sequences = {};
+  DType dtype = DType::kF32;  // of the weight, or of the KV pool
+  Accumulate mode = Accumulate::kNo;
+  SamplingParams sampling = {};
+
+  int num_heads() const { return num_kv_heads * group; }
+  int64_t context() const;  // positions of all sequences together
+};
+
+// What an element may differ by from the double-precision reference: relative * (|want| + rms of the output) +
+// absolute.
+struct Tolerance {
+  double relative = 0;
+  double absolute = 0;  // where terms of order 1 cancel
+  std::string_view reason;
+};
+
+std::string_view Name(Op op);
+std::string Name(const Case& c);  // "linear/bf16/m:1/n:2048/k:2048"
+Tolerance ToleranceOf(const Case& c);
+double Flops(const Case& c);  // a multiply-add counts two
+double Bytes(const Case& c);  // every operand moved once
+
+// Constants of every case.
+inline constexpr float kNormEpsilon = 1e-5f;
+inline constexpr float kLoraScale = 0.5f;
+inline constexpr AdamWStep kAdamWStep = {.learning_rate = 1e-2,
+                                         .beta1 = 0.9,
+                                         .beta2 = 0.999,
+                                         .epsilon = 1e-8,
+                                         .weight_decay = 0.1,
+                                         .gradient_scale = 0.25,
+                                         .step = 3};
+inline float AttentionScale(const Case& c) {
+  return 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+}
+// The label of row `row` of a cross-entropy case; every third row has none.
+int32_t LabelOf(const Case& c, int64_t row);
+
+// Small and awkward: what is off by one in a kernel fails on one of these.
+std::vector<Case> CorrectnessCases(Op op);
+// The shapes of one layer of a 1.1 G parameter Llama (hidden 2048, ffn 5632, 32 / 4 heads of 64, vocabulary 32000).
+std::vector<Case> SpeedCases(Op op);
+std::vector<Op> AllOps();
+
+}  // namespace tandem::optest

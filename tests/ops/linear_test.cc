@@ -1,0 +1,109 @@
+#include "ops/linear.h"
+
+#include "ops/op_test.h"
+#include "tensor/dtype.h"
+
+namespace tandem::optest {
+namespace {
+
+class LinearTest : public OpTest {
+ protected:
+  std::unique_ptr<Matrix> RandomMatrix(int64_t rows, int64_t columns, DType dtype) {
+    std::vector<uint16_t> narrow;
+    std::vector<float> values = RandomFloats(3, rows * columns);
+    for (const float value : values) narrow.push_back(F32ToBf16(value));
+    void* data = dtype == DType::kBf16 ? static_cast<void*>(narrow.data()) : values.data();
+    return backend().CreateMatrix({data, dtype, {rows, columns}});
+  }
+};
+
+using LinearOp = void (*)(Backend&, const TensorView&, const Matrix&, Accumulate, const TensorView&);
+
+// Rows of op(x [240, in] by a matrix), as a function of the batch.
+RowsFn ProductRows(Backend& backend, LinearOp op, const Matrix& w, int64_t in, int64_t out) {
+  return [&backend, op, &w, in, out](int64_t first, int64_t count) {
+    GuardedTensor x(backend, {240, in}), y(backend, {count, out});
+    x.Write(RandomFloats(4, 240 * in));
+    op(backend, x.view().Rows(first, count), w, Accumulate::kNo, y.view());
+    return y.Read();
+  };
+}
+
+TEST_P(LinearTest, MatchesReference) {
+  CheckAgainstReference(Op::kLinear);
+}
+
+TEST_P(LinearTest, BackwardInputMatchesReference) {
+  CheckAgainstReference(Op::kLinearBackwardInput);
+}
+
+TEST_P(LinearTest, BackwardInputMatchesFiniteDifferences) {
+  for (const Accumulate mode : {Accumulate::kNo, Accumulate::kYes}) {
+    const Case forward{.op = Op::kLinear, .m = 3, .n = 18, .k = 17};
+    Case backward = forward;
+    backward.op = Op::kLinearBackwardInput;
+    backward.mode = mode;
+    ExpectGradientsOfFiniteDifferences(backend(), {forward, backward, {{"y", "dy"}}, {"x"}});
+  }
+}
+
+TEST_P(LinearTest, RowsDoNotDependOnTheirBatch) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    const auto w = RandomMatrix(90, 600, dtype);
+    ExpectRowsIndependentOfBatch(240, ProductRows(backend(), ops::Linear, *w, 600, 90));
+  }
+}
+
+TEST_P(LinearTest, BackwardInputRowsDoNotDependOnTheirBatch) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    const auto w = RandomMatrix(600, 90, dtype);
+    ExpectRowsIndependentOfBatch(240, ProductRows(backend(), ops::LinearBackwardInput, *w, 600, 90));
+  }
+}
+
+// Adding to y continues the sum that y holds; it does not round a separate one.
+TEST_P(LinearTest, AccumulationContinuesTheChain) {
+  GuardedTensor x(backend(), {1, 2}), y(backend(), {1, 1});
+  x.Write(std::vector<float>{1.0f, 1.0f});
+  y.Write(std::vector<float>{0x1p24f});
+  std::vector<float> ones = {1.0f, 1.0f};
+  const auto w = backend().CreateMatrix(View(ones.data(), {1, 2}));
+  ops::Linear(backend(), x.view(), *w, Accumulate::kYes, y.view());
+  EXPECT_EQ(y.Read()[0], 0x1p24f);  // each 1 is lost; 2 would not have been
+}
+
+TEST_P(LinearTest, UpdatedMatrixGivesTheNewProduct) {
+  std::vector<float> values = RandomFloats(5, 18 * 20), updated = RandomFloats(6, 18 * 20);
+  const auto matrix = backend().CreateMatrix(View(values.data(), {18, 20}));
+  const auto want = backend().CreateMatrix(View(updated.data(), {18, 20}));
+  backend().UpdateMatrix(*matrix, View(updated.data(), {18, 20}));
+  ExpectSameBits(ProductRows(backend(), ops::Linear, *want, 20, 18)(0, 9),
+                 ProductRows(backend(), ops::Linear, *matrix, 20, 18)(0, 9), "y");
+}
+
+TEST_P(LinearTest, F16WeightsAreWidenedExactly) {
+  std::vector<uint16_t> half = {0x3c00, 0xc100, 0x0001, 0x7bff};  // 1, -2.5, 2^-24, 65504
+  const auto w = backend().CreateMatrix({half.data(), DType::kF16, {4, 1}});
+  GuardedTensor x(backend(), {1, 1}), y(backend(), {1, 4});
+  x.Write(std::vector<float>{1.0f});
+  ops::Linear(backend(), x.view(), *w, Accumulate::kNo, y.view());
+  EXPECT_EQ(y.Read(), (std::vector<float>{1.0f, -2.5f, 0x1p-24f, 65504.0f}));
+}
+
+TANDEM_ON_EVERY_BACKEND(LinearTest);
+
+TEST(LinearBits, SameForAnyThreadCount) {
+  ExpectSameBitsForAnyThreadCount(Op::kLinear);
+  ExpectSameBitsForAnyThreadCount(Op::kLinearBackwardInput);
+}
+
+TEST(LinearDeathTest, WrongShapeNamesTheTensor) {
+  const auto backend = CreateCpuBackend(1);
+  GuardedTensor x(*backend, {2, 5}), y(*backend, {2, 3});
+  std::vector<float> values(12);
+  const auto w = backend->CreateMatrix(View(values.data(), {3, 4}));
+  EXPECT_DEATH(ops::Linear(*backend, x.view(), *w, Accumulate::kNo, y.view()), "x is \\[2, 5\\], want \\[2, 4\\]");
+}
+
+}  // namespace
+}  // namespace tandem::optest

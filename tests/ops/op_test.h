@@ -1,0 +1,69 @@
+// What the tests of every family share: the backends they run on and the comparisons they make.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "ops/cases.h"
+#include "ops/prepared_op.h"
+
+namespace tandem::optest {
+
+struct BackendKind {
+  std::string name;
+  std::function<std::unique_ptr<Backend>()> create;
+};
+inline void PrintTo(const BackendKind& kind, std::ostream* out) {
+  *out << kind.name;
+}
+
+// Every backend this machine has.
+std::vector<BackendKind> TestBackends();
+
+// A test per backend: class XTest : public OpTest, TEST_P(XTest, ...), TANDEM_ON_EVERY_BACKEND(XTest).
+class OpTest : public testing::TestWithParam<BackendKind> {
+ protected:
+  Backend& backend() { return *backend_; }
+
+  // Runs every correctness case of `op` and compares each output with the reference.
+  void CheckAgainstReference(Op op);
+
+ private:
+  std::unique_ptr<Backend> backend_ = GetParam().create();
+};
+
+#define TANDEM_ON_EVERY_BACKEND(test)                                         \
+  INSTANTIATE_TEST_SUITE_P(Backends, test, testing::ValuesIn(TestBackends()), \
+                           [](const auto& info) { return info.param.name; })
+
+void ExpectClose(const std::vector<double>& want, const std::vector<double>& got, const Tolerance& tolerance,
+                 const std::string& name);
+void ExpectSameBits(const std::vector<float>& want, const std::vector<float>& got, const std::string& name);
+
+// rows(first, count) gives the output rows of a call on rows [first, first + count) of one big input. They must be
+// those of the call on all `total` rows, bit for bit, whatever the batch.
+using RowsFn = std::function<std::vector<float>(int64_t first, int64_t count)>;
+void ExpectRowsIndependentOfBatch(int64_t total, const RowsFn& rows);
+
+// One and two threads give the same bits in every correctness case of `op`.
+void ExpectSameBitsForAnyThreadCount(Op op);
+
+// The outputs "d<input>" of the backward case against finite differences of the reference of `forward`. upstream names
+// the forward's outputs whose gradients are among the backward's inputs: {{"y", "dy"}}; an empty name stands for ones.
+struct GradientCheck {
+  Case forward, backward;
+  std::vector<std::pair<std::string, std::string>> upstream;
+  std::vector<std::string> inputs;
+};
+void ExpectGradientsOfFiniteDifferences(Backend& backend, const GradientCheck& check);
+
+// Random splits of [0, total) into consecutive parts, as their boundaries: 0, ..., total.
+std::vector<std::vector<int>> RandomSplits(int total, int count);
+
+// RandomValues as the floats they are.
+std::vector<float> RandomFloats(uint64_t seed, int64_t count);
+
+}  // namespace tandem::optest

@@ -1,0 +1,329 @@
+#include "ops/prepared_op.h"
+
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "base/check.h"
+#include "ops/activation.h"
+#include "ops/attention.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/lora.h"
+#include "ops/loss.h"
+#include "ops/norm.h"
+#include "ops/optimizer.h"
+#include "ops/rope.h"
+#include "ops/sampling.h"
+#include "tensor/dtype.h"
+
+namespace tandem::optest {
+namespace {
+
+constexpr int kBlockSize = 16;
+constexpr double kUnwritten = -54321.0;  // the poison of outputs that are not f32
+
+std::vector<SequenceRows> RowsOf(const Case& c) {
+  std::vector<SequenceRows> rows;
+  int first_row = 0;
+  for (const SequenceShape& s : c.sequences) {
+    rows.push_back({.first_row = first_row, .num_rows = s.num_rows, .first_position = s.first_position, .blocks = {}});
+    first_row += s.num_rows;
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::vector<double> RandomValues(uint64_t seed, int64_t count) {
+  std::mt19937_64 generator(seed);
+  std::vector<double> values(count);
+  // Multiples of 2^-23, which f32 holds exactly.
+  for (double& value : values) value = static_cast<double>(generator() >> 40) * 0x1p-23 - 1;
+  return values;
+}
+
+std::vector<double> Rounded(std::vector<double> values, DType dtype) {
+  for (double& value : values) {
+    const float narrow = static_cast<float>(value);
+    value = dtype == DType::kBf16 ? Bf16ToF32(F32ToBf16(narrow)) : narrow;
+  }
+  return values;
+}
+
+TestKvPool::TestKvPool(Backend& backend, const Case& c, uint64_t seed) : backend_(backend), rows_(RowsOf(c)) {
+  int needed = 0;
+  for (const SequenceShape& s : c.sequences) needed += (s.context() + kBlockSize - 1) / kBlockSize;
+  std::vector<BlockId> free(needed + 3);
+  std::iota(free.begin(), free.end(), 0);
+  std::shuffle(free.begin(), free.end(), std::mt19937_64(seed));
+  for (const SequenceShape& s : c.sequences) {
+    blocks_.emplace_back(free.end() - (s.context() + kBlockSize - 1) / kBlockSize, free.end());
+    free.resize(free.size() - blocks_.back().size());
+  }
+  for (size_t i = 0; i < rows_.size(); ++i) rows_[i].blocks = blocks_[i];
+
+  kv_ = {.dtype = c.dtype,
+         .num_blocks = needed + 3,
+         .block_size = kBlockSize,
+         .num_kv_heads = c.num_kv_heads,
+         .head_dim = c.head_dim};
+  const size_t bytes =
+      static_cast<size_t>(kv_.num_blocks) * kBlockSize * c.num_kv_heads * c.head_dim * ByteSize(c.dtype);
+  kv_.keys = backend.Allocate(bytes);
+  kv_.values = backend.Allocate(bytes);
+  std::memset(kv_.keys, 0xff, bytes);  // a NaN in f32 and in bf16
+  std::memset(kv_.values, 0xff, bytes);
+}
+
+TestKvPool::~TestKvPool() {
+  backend_.Free(kv_.keys);
+  backend_.Free(kv_.values);
+}
+
+void TestKvPool::Fill(const TensorView& k, const TensorView& v) {
+  std::vector<SequenceRows> whole = rows_;
+  int first_row = 0;
+  for (SequenceRows& rows : whole) {
+    rows.num_rows += rows.first_position;
+    rows.first_position = 0;
+    rows.first_row = first_row;
+    first_row += rows.num_rows;
+  }
+  ops::AppendKv(backend_, whole, k, v, kv_);
+}
+
+TensorView PreparedOp::Input(const std::string& name, Shape shape, DType rounded_to) {
+  inputs_[name] = Rounded(RandomValues(seed_++, shape.num_elements()), rounded_to);
+  auto& tensor = input_tensors_[name] = std::make_unique<GuardedTensor>(backend_, shape);
+  tensor->Write(inputs_[name]);
+  return tensor->view();
+}
+
+TensorView PreparedOp::Output(const std::string& name, Shape shape) {
+  return (output_tensors_[name] = std::make_unique<GuardedTensor>(backend_, shape))->view();
+}
+
+TensorView PreparedOp::InOut(const std::string& name, Shape shape) {
+  const TensorView view = Output(name, shape);
+  inputs_[name] = RandomValues(seed_++, shape.num_elements());
+  output_tensors_[name]->Write(inputs_[name]);
+  return view;
+}
+
+const Matrix& PreparedOp::Weight(const std::string& name, int64_t rows, int64_t columns, DType dtype) {
+  inputs_[name] = Rounded(RandomValues(seed_++, rows * columns), dtype);
+  std::vector<float> f32(inputs_[name].begin(), inputs_[name].end());
+  std::vector<uint16_t> bf16(f32.size());
+  std::transform(f32.begin(), f32.end(), bf16.begin(), F32ToBf16);
+  void* data = dtype == DType::kBf16 ? static_cast<void*>(bf16.data()) : f32.data();
+  matrices_.push_back(backend_.CreateMatrix({data, dtype, {rows, columns}}));
+  return *matrices_.back();
+}
+
+PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed) : backend_(backend), seed_(seed * 1000) {
+  switch (c.op) {
+    case Op::kLinear:
+    case Op::kLinearBackwardInput:
+    case Op::kLora:
+    case Op::kLoraBackward:
+      PrepareProduct(c);
+      break;
+    case Op::kEmbedding:
+    case Op::kLinearCrossEntropy:
+    case Op::kSample:
+      PrepareHead(c);
+      break;
+    case Op::kRmsNorm:
+    case Op::kRmsNormBackward:
+    case Op::kSiluMul:
+    case Op::kSiluMulBackward:
+    case Op::kAdd:
+      PrepareRows(c);
+      break;
+    case Op::kRope:
+    case Op::kRopeBackward:
+      PrepareRope(c);
+      break;
+    case Op::kAttention:
+    case Op::kAttentionBackward:
+      PrepareAttention(c);
+      break;
+    case Op::kSumOfSquares:
+    case Op::kAdamW:
+      PrepareOptimizer(c);
+      break;
+  }
+}
+
+void PreparedOp::PrepareProduct(const Case& c) {
+  Backend& backend = backend_;
+  if (c.op == Op::kLinear) {
+    const TensorView x = Input("x", {c.m, c.k}), y = Result("y", {c.m, c.n}, c.mode);
+    const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
+    run_ = [=, &backend, &w] { ops::Linear(backend, x, w, c.mode, y); };
+  } else if (c.op == Op::kLinearBackwardInput) {
+    const TensorView dy = Input("dy", {c.m, c.n}), dx = Result("dx", {c.m, c.k}, c.mode);
+    const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
+    run_ = [=, &backend, &w] { ops::LinearBackwardInput(backend, dy, w, c.mode, dx); };
+  } else {
+    const TensorView x = Input("x", {c.m, c.k});
+    const LoraSegment segment{.num_rows = static_cast<int>(c.m),
+                              .a = &Weight("a", c.rank, c.k, DType::kF32),
+                              .b = &Weight("b", c.n, c.rank, DType::kF32),
+                              .scale = kLoraScale};
+    if (c.op == Op::kLora) {
+      const TensorView y = InOut("y", {c.m, c.n});
+      run_ = [=, &backend] { ops::Lora(backend, x, {&segment, 1}, y); };
+    } else {
+      const TensorView dy = Input("dy", {c.m, c.n}), dx = InOut("dx", {c.m, c.k});
+      const LoraGradients gradients{.da = InOut("da", {c.rank, c.k}), .db = InOut("db", {c.n, c.rank})};
+      run_ = [=, &backend] { ops::LoraBackward(backend, x, dy, segment, gradients, dx); };
+    }
+  }
+}
+
+void PreparedOp::PrepareRows(const Case& c) {
+  Backend& backend = backend_;
+  const Shape shape{c.m, c.k};
+  if (c.op == Op::kRmsNorm) {
+    const TensorView x = Input("x", shape), weight = Input("weight", {c.k}), y = Output("y", shape);
+    run_ = [=, &backend] { ops::RmsNorm(backend, x, weight, kNormEpsilon, y); };
+  } else if (c.op == Op::kRmsNormBackward) {
+    const TensorView x = Input("x", shape), weight = Input("weight", {c.k}), dy = Input("dy", shape);
+    const TensorView dx = Result("dx", shape, c.mode);
+    run_ = [=, &backend] { ops::RmsNormBackward(backend, x, weight, kNormEpsilon, dy, c.mode, dx); };
+  } else if (c.op == Op::kSiluMul) {
+    const TensorView gate = Input("gate", shape), up = Input("up", shape), y = Output("y", shape);
+    run_ = [=, &backend] { ops::SiluMul(backend, gate, up, y); };
+  } else if (c.op == Op::kSiluMulBackward) {
+    const TensorView gate = Input("gate", shape), up = Input("up", shape), dy = Input("dy", shape);
+    const TensorView dgate = Output("dgate", shape), dup = Output("dup", shape);
+    run_ = [=, &backend] { ops::SiluMulBackward(backend, gate, up, dy, dgate, dup); };
+  } else {
+    const TensorView x = Input("x", shape), y = InOut("y", shape);
+    run_ = [=, &backend] { ops::Add(backend, x, y); };
+  }
+}
+
+void PreparedOp::PrepareRope(const Case& c) {
+  int64_t positions = 0;
+  for (const SequenceShape& s : c.sequences) positions = std::max<int64_t>(positions, s.context());
+  const TensorView table = Input("table", {positions, c.head_dim});
+  std::vector<double>& angles = inputs_["table"];
+  for (int64_t i = 0; i < positions * c.head_dim; ++i) {
+    const int64_t position = i / c.head_dim, pair = i % (c.head_dim / 2);
+    const double angle =
+        static_cast<double>(position) * std::pow(10000.0, -2.0 * static_cast<double>(pair) / c.head_dim);
+    angles[i] = static_cast<float>(i % c.head_dim < c.head_dim / 2 ? std::cos(angle) : std::sin(angle));
+  }
+  input_tensors_["table"]->Write(angles);
+  const Shape shape{c.m, static_cast<int64_t>(c.num_heads()) * c.head_dim};
+  Backend& backend = backend_;
+  const std::vector<SequenceRows> rows = RowsOf(c);
+  if (c.op == Op::kRope) {
+    const TensorView x = InOut("x", shape);
+    run_ = [=, &backend] { ops::Rope(backend, rows, table, x); };
+  } else {
+    const TensorView dx = InOut("dx", shape);
+    run_ = [=, &backend] { ops::RopeBackward(backend, rows, table, dx); };
+  }
+}
+
+void PreparedOp::PrepareAttention(const Case& c) {
+  const int64_t kv_width = static_cast<int64_t>(c.num_kv_heads) * c.head_dim;
+  const Shape q_shape{c.m, c.num_heads() * static_cast<int64_t>(c.head_dim)}, kv_shape{c.context(), kv_width};
+  const TensorView q = Input("q", q_shape);
+  pool_ = std::make_unique<TestKvPool>(backend_, c, seed_++);
+  pool_->Fill(Input("k", kv_shape, c.dtype), Input("v", kv_shape, c.dtype));
+  const float scale = AttentionScale(c);
+  Backend& backend = backend_;
+  const TestKvPool& pool = *pool_;
+  const Shape lse_shape{c.m, c.num_heads()};
+  if (c.op == Op::kAttention) {
+    const TensorView out = Output("out", q_shape), lse = Output("lse", lse_shape);
+    run_ = [=, &backend, &pool] { ops::Attention(backend, pool.rows(), q, pool.kv(), scale, out, lse); };
+    return;
+  }
+  CHECK_EQ(c.sequences.size(), 1u);
+  const TensorView out = Input("out", q_shape), lse = Input("lse", lse_shape);
+  ops::Attention(backend, pool.rows(), q, pool.kv(), scale, out, lse);
+  const AttentionBackwardArgs args{.first_position = c.sequences[0].first_position,
+                                   .blocks = pool.rows()[0].blocks,
+                                   .kv = pool.kv(),
+                                   .scale = scale,
+                                   .q = q,
+                                   .out = out,
+                                   .dout = Input("dout", q_shape),
+                                   .lse = lse,
+                                   .dq = Output("dq", q_shape),
+                                   .dk = InOut("dk", kv_shape),
+                                   .dv = InOut("dv", kv_shape)};
+  run_ = [=, &backend] { ops::AttentionBackward(backend, args); };
+}
+
+void PreparedOp::PrepareHead(const Case& c) {
+  Backend& backend = backend_;
+  if (c.op == Op::kEmbedding) {
+    const Matrix& table = Weight("weight", c.n, c.k, c.dtype);
+    const TensorView x = Output("x", {c.m, c.k});
+    for (int64_t row = 0; row < c.m; ++row) ids_.push_back(static_cast<int32_t>(row * 7919 % c.n));
+    inputs_["ids"].assign(ids_.begin(), ids_.end());
+    run_ = [this, &backend, &table, x] { ops::Embedding(backend, ids_, table, x); };
+  } else if (c.op == Op::kLinearCrossEntropy) {
+    const TensorView x = Input("x", {c.m, c.k}), dx = Output("dx", {c.m, c.k});
+    const Matrix& head = Weight("weight", c.n, c.k, c.dtype);
+    for (int64_t row = 0; row < c.m; ++row) ids_.push_back(LabelOf(c, row));
+    host_outputs_["losses"].assign(c.m, kUnwritten);
+    run_ = [this, &backend, &head, x, dx] {
+      ops::LinearCrossEntropy(backend, x, head, ids_, host_outputs_.at("losses"), dx);
+    };
+  } else {
+    const TensorView logits = Input("logits", {c.m, c.n}), scratch = Output("scratch", {c.m, c.n});
+    for (int i = 0; i < c.m; ++i) requests_.push_back({.row = i, .params = c.sampling, .index = i});
+    sampled_.assign(c.m, static_cast<int32_t>(kUnwritten));
+    run_ = [this, &backend, logits, scratch] {
+      std::memcpy(scratch.data, logits.data, logits.size_bytes());
+      ops::Sample(backend, scratch, requests_, sampled_);
+    };
+  }
+}
+
+void PreparedOp::PrepareOptimizer(const Case& c) {
+  Backend& backend = backend_;
+  const Shape shape{c.m, c.k};
+  if (c.op == Op::kSumOfSquares) {
+    const TensorView x = Input("x", shape);
+    run_ = [this, &backend, x] { host_outputs_["sum"] = {ops::SumOfSquares(backend, x)}; };
+    return;
+  }
+  const TensorView parameter = InOut("parameter", shape), gradient = Input("gradient", shape);
+  const TensorView m = InOut("m", shape), v = InOut("v", shape);
+  for (double& value : inputs_["v"]) value = value * value;  // a mean of squares
+  inputs_["v"] = Rounded(std::move(inputs_["v"]), DType::kF32);
+  output_tensors_["v"]->Write(inputs_["v"]);
+  run_ = [=, &backend] { ops::AdamW(backend, parameter, gradient, m, v, kAdamWStep); };
+}
+
+Tensors PreparedOp::Outputs() const {
+  Tensors outputs = host_outputs_;
+  for (const auto& [name, tensor] : output_tensors_) {
+    if (name == "scratch") continue;
+    const std::vector<float> values = tensor->Read();
+    outputs[name].assign(values.begin(), values.end());
+  }
+  if (!sampled_.empty()) outputs["sampled"].assign(sampled_.begin(), sampled_.end());
+  return outputs;
+}
+
+bool PreparedOp::GuardsIntact() const {
+  for (const auto& [name, tensor] : output_tensors_) {
+    if (!tensor->GuardsIntact()) return false;
+  }
+  for (const auto& [name, tensor] : input_tensors_) {
+    if (!tensor->GuardsIntact()) return false;
+  }
+  return true;
+}
+
+}  // namespace tandem::optest

@@ -1,0 +1,190 @@
+// serve/core: defaults, checks and tokenization of a generation request.
+#include "serve/core/generation.h"
+
+#include <cmath>
+#include <limits>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "serve/fakes.h"
+
+namespace tandem {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class GenerationTest : public testing::Test {
+ protected:
+  absl::StatusOr<GenerateRequest> Resolve(const GenerationInput& input) {
+    ServeParts parts = engine_.parts();
+    parts.model.defaults = defaults_;
+    parts.model.chat_template = chat_template_.get();
+    GenerationHandler handler(parts.model, parts.inference, parts.random);
+    return handler.Resolve(input);
+  }
+
+  // The message of the refusal.
+  std::string Refusal(const GenerationInput& input) {
+    const absl::StatusOr<GenerateRequest> request = Resolve(input);
+    EXPECT_EQ(request.status().code(), absl::StatusCode::kInvalidArgument) << request.status();
+    return std::string(request.status().message());
+  }
+
+  void UseChatTemplate() {
+    auto parsed = ChatTemplate::Parse(
+        "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}",
+        Json::object());
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    chat_template_ = *std::move(parsed);
+  }
+
+  std::string Text(const GenerateRequest& request) { return engine_.tokenizer.Decode(request.prompt, true); }
+
+  FakeEngine engine_;
+  GenerationDefaults defaults_{.eos_token_ids = {2, 3}};
+  std::unique_ptr<ChatTemplate> chat_template_;
+};
+
+TEST_F(GenerationTest, UnsetFieldsTakeTheDocumentedDefaults) {
+  const auto request = Resolve({.prompt = "hi"});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->sampling.temperature, 1.0f);
+  EXPECT_EQ(request->sampling.top_k, 0);
+  EXPECT_EQ(request->sampling.top_p, 1.0f);
+  EXPECT_EQ(request->stop.max_tokens, 256);
+  EXPECT_TRUE(request->skip_special_tokens);
+}
+
+TEST_F(GenerationTest, UnsetFieldsTakeTheModelsDefaultsFirst) {
+  defaults_ = {.temperature = 0.6f, .top_k = 20, .top_p = 0.95f, .max_tokens = 77};
+  const auto request = Resolve({.prompt = "hi"});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->sampling.temperature, 0.6f);
+  EXPECT_EQ(request->sampling.top_k, 20);
+  EXPECT_EQ(request->sampling.top_p, 0.95f);
+  EXPECT_EQ(request->stop.max_tokens, 77);
+}
+
+TEST_F(GenerationTest, TheRequestGoesBeforeTheModelsDefaults) {
+  defaults_ = {.temperature = 0.6f, .top_k = 20, .top_p = 0.95f, .max_tokens = 77};
+  const auto request = Resolve({.prompt = "hi", .temperature = 0.0f, .top_p = 0.5f, .top_k = 0, .max_tokens = 5});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->sampling.temperature, 0.0f);
+  EXPECT_EQ(request->sampling.top_k, 0);
+  EXPECT_EQ(request->sampling.top_p, 0.5f);
+  EXPECT_EQ(request->stop.max_tokens, 5);
+}
+
+TEST_F(GenerationTest, DefaultMaxTokensIsWhatTheContextLeaves) {
+  const auto request = Resolve({.prompt = std::vector<int32_t>(500, 1)});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->stop.max_tokens, 12);
+}
+
+TEST_F(GenerationTest, SeedIsDrawnWhereUnsetAndKeptWhereSet) {
+  EXPECT_EQ(Resolve({.prompt = "hi"})->sampling.seed, 4711u);
+  EXPECT_EQ(Resolve({.prompt = "hi", .seed = 0})->sampling.seed, 0u);
+}
+
+TEST_F(GenerationTest, ModelsEndTokensStopUnlessIgnored) {
+  EXPECT_THAT(Resolve({.prompt = "hi", .stop_token_ids = {9}})->stop.stop_token_ids, ElementsAre(9, 2, 3));
+  EXPECT_THAT(Resolve({.prompt = "hi", .stop_token_ids = {9}, .ignore_eos = true})->stop.stop_token_ids,
+              ElementsAre(9));
+}
+
+TEST_F(GenerationTest, TextIsEncodedWithSpecialTokens) {
+  EXPECT_THAT(Resolve({.prompt = "a"})->prompt, ElementsAre(FakeTokenizer::kBos, 'a' + 1));
+}
+
+TEST_F(GenerationTest, TokensAreTakenAsTheyAre) {
+  EXPECT_THAT(Resolve({.prompt = std::vector<int32_t>{5, 6}})->prompt, ElementsAre(5, 6));
+}
+
+TEST_F(GenerationTest, ChatIsRenderedAndEncodedWithoutSpecialTokens) {
+  UseChatTemplate();
+  const auto request = Resolve({.prompt = std::vector<ChatMessage>{{"system", "be kind"}, {"user", "hi"}}});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(Text(*request), "system: be kind\nuser: hi\nassistant:");
+  EXPECT_NE(request->prompt[0], FakeTokenizer::kBos);
+}
+
+TEST_F(GenerationTest, RequestIdsDiffer) {
+  ServeParts parts = engine_.parts();
+  GenerationHandler handler(parts.model, parts.inference, parts.random);
+  EXPECT_NE(handler.Resolve({.prompt = "a"})->request_id, handler.Resolve({.prompt = "a"})->request_id);
+}
+
+TEST_F(GenerationTest, RefusesTemperatureOutOfRange) {
+  EXPECT_EQ(Refusal({.prompt = "hi", .temperature = -0.1f}), "temperature is -0.1, want 0 to 100");
+  EXPECT_EQ(Refusal({.prompt = "hi", .temperature = 101.0f}), "temperature is 101, want 0 to 100");
+  EXPECT_EQ(Refusal({.prompt = "hi", .temperature = std::nanf("")}), "temperature is nan, want 0 to 100");
+  EXPECT_EQ(Refusal({.prompt = "hi", .temperature = std::numeric_limits<float>::infinity()}),
+            "temperature is inf, want 0 to 100");
+}
+
+TEST_F(GenerationTest, RefusesTopPOutOfRange) {
+  EXPECT_EQ(Refusal({.prompt = "hi", .top_p = 0.0f}), "top_p is 0, want more than 0 and at most 1");
+  EXPECT_EQ(Refusal({.prompt = "hi", .top_p = 1.5f}), "top_p is 1.5, want more than 0 and at most 1");
+  EXPECT_EQ(Refusal({.prompt = "hi", .top_p = std::nanf("")}), "top_p is nan, want more than 0 and at most 1");
+}
+
+TEST_F(GenerationTest, RefusesNegativeTopK) {
+  EXPECT_EQ(Refusal({.prompt = "hi", .top_k = -1}), "top_k is -1, want 0 to 2147483647");
+}
+
+TEST_F(GenerationTest, RefusesMaxTokensThatTheContextDoesNotLeave) {
+  EXPECT_EQ(Refusal({.prompt = "abc", .max_tokens = 0}),
+            "max_tokens is 0, want 1 to 508: the prompt has 4 tokens, the context holds 512");
+  EXPECT_EQ(Refusal({.prompt = "abc", .max_tokens = 509}),
+            "max_tokens is 509, want 1 to 508: the prompt has 4 tokens, the context holds 512");
+}
+
+TEST_F(GenerationTest, RefusesPromptLongerThanTheContextWithBothFigures) {
+  EXPECT_EQ(Refusal({.prompt = std::string(600, 'x')}),
+            "prompt has 601 tokens, want at most 511: the context holds 512 with the completion");
+}
+
+TEST_F(GenerationTest, RefusesEmptyPrompts) {
+  EXPECT_EQ(Refusal({}), "prompt is missing, want text, tokens or chat messages");
+  EXPECT_EQ(Refusal({.prompt = ""}), "prompt text is empty, want at least one character");
+  EXPECT_EQ(Refusal({.prompt = std::vector<int32_t>{}}), "prompt has 0 tokens, want at least 1");
+  EXPECT_EQ(Refusal({.prompt = std::vector<ChatMessage>{}}), "chat has 0 messages, want at least 1");
+}
+
+TEST_F(GenerationTest, RefusesTextThatIsNotUtf8WithTheOffset) {
+  EXPECT_EQ(Refusal({.prompt = "ab\xff"}), "prompt text is not UTF-8: byte 0xff at offset 2");
+  UseChatTemplate();
+  EXPECT_EQ(Refusal({.prompt = std::vector<ChatMessage>{{"user", "\xed\xa0\x80"}}}),
+            "messages[0].content is not UTF-8: byte 0xed at offset 0");
+  EXPECT_EQ(Refusal({.prompt = "hi", .stop = {"\xc0\xaf"}}), "stop[0] is not UTF-8: byte 0xc0 at offset 0");
+}
+
+TEST_F(GenerationTest, RefusesUnknownRolesWithTheNearest) {
+  UseChatTemplate();
+  EXPECT_EQ(Refusal({.prompt = std::vector<ChatMessage>{{"user", "a"}, {"asistant", "b"}}}),
+            "messages[1].role is 'asistant', want system, user, assistant or tool; did you mean 'assistant'?");
+}
+
+TEST_F(GenerationTest, RefusesStopStrings) {
+  EXPECT_EQ(Refusal({.prompt = "hi", .stop = std::vector<std::string>(17, "x")}),
+            "stop has 17 strings, want at most 16");
+  EXPECT_EQ(Refusal({.prompt = "hi", .stop = {"x", ""}}), "stop[1] is empty, want a string");
+  EXPECT_EQ(Refusal({.prompt = "hi", .stop = {std::string(1025, 'x')}}), "stop[0] has 1025 bytes, want at most 1024");
+}
+
+TEST_F(GenerationTest, RefusesStopTokens) {
+  EXPECT_EQ(Refusal({.prompt = "hi", .stop_token_ids = {1, -4}}), "stop_token_ids[1] is -4, want 0 to 2147483647");
+  EXPECT_EQ(Refusal({.prompt = "hi", .stop_token_ids = std::vector<int32_t>(1025)}),
+            "stop_token_ids has 1025 ids, want at most 1024");
+}
+
+TEST_F(GenerationTest, ChatWithoutATemplateIsAFailedPrecondition) {
+  const auto request = Resolve({.prompt = std::vector<ChatMessage>{{"user", "hi"}}});
+  EXPECT_EQ(request.status(),
+            absl::FailedPreconditionError("the model has no chat template, want a prompt of text or tokens"));
+}
+
+}  // namespace
+}  // namespace tandem
