@@ -21,6 +21,8 @@ absl::Status NoAdapter(const std::string& name, const std::vector<std::string>& 
   return absl::NotFoundError(absl::StrCat("no adapter '", shown, "'", SuggestNames(shown, loaded)));
 }
 
+constexpr int kNextGeneration = 0;
+
 }  // namespace
 
 Adapter::Adapter(AdapterRef ref, AdapterInfo info, const LoraWeights& weights, Backend& backend)
@@ -62,27 +64,25 @@ absl::Status CheckAdapterName(std::string_view name) {
 AdapterStore::AdapterStore(Backend& backend, const LinearShapes& shapes, std::function<absl::Time()> now)
     : backend_(backend), shapes_(shapes), now_(std::move(now)) {}
 
-absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const LoraWeights& weights,
-                                                  const std::string& path, const std::string& job_id) {
-  RETURN_IF_ERROR(CheckAdapterName(name));
-  AdapterInfo info;
-  info.name = name;
+absl::StatusOr<AdapterRef> AdapterStore::TakeGeneration(const std::string& name, int generation) {
+  absl::MutexLock lock(&mutex_);
+  Entry& entry = names_[name];
+  if (generation != kNextGeneration && generation <= entry.last_generation) {
+    return absl::FailedPreconditionError(absl::StrCat("adapter '", name, "': generation ", generation, ", want more than ",
+                                                      entry.last_generation, ", its last"));
+  }
+  if (entry.id == 0) entry.id = ++last_id_;
+  entry.last_generation = generation == kNextGeneration ? entry.last_generation + 1 : generation;
+  return AdapterRef{entry.id, entry.last_generation};
+}
+
+AdapterInfo AdapterStore::Install(AdapterRef ref, AdapterInfo info, const LoraWeights& weights) {
+  info.generation = ref.generation;
   info.rank = weights.rank();
   info.alpha = weights.alpha();
   info.num_parameters = weights.num_parameters();
-  info.path = path;
-  info.job_id = job_id;
   info.created = now_();
   for (const LinearKind kind : weights.spec().targets) info.target_modules.emplace_back(Name(kind));
-
-  AdapterRef ref;
-  {
-    absl::MutexLock lock(&mutex_);
-    Entry& entry = names_[name];
-    if (entry.id == 0) entry.id = ++last_id_;
-    ref = {entry.id, ++entry.last_generation};
-  }
-  info.generation = ref.generation;
   // Packing takes long and needs no lock: until it is done, nobody knows of this generation.
   AdapterLease adapter = std::make_shared<const Adapter>(ref, info, weights, backend_);
 
@@ -90,7 +90,7 @@ absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const
   absl::MutexLock lock(&mutex_);
   absl::erase_if(generations_, [](const auto& entry) { return entry.second.expired(); });
   generations_.emplace(Key(ref), adapter);
-  Entry& entry = names_[name];
+  Entry& entry = names_[info.name];
   // Of two publications at once, the later number stays, whichever is ready first.
   if (entry.newest == nullptr || entry.newest->ref().generation < ref.generation) {
     replaced = std::exchange(entry.newest, std::move(adapter));
@@ -98,10 +98,24 @@ absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const
   return info;
 }
 
+absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const LoraWeights& weights,
+                                                  const std::string& path, const std::string& job_id) {
+  RETURN_IF_ERROR(CheckAdapterName(name));
+  ASSIGN_OR_RETURN(const AdapterRef ref, TakeGeneration(name, kNextGeneration));
+  return Install(ref, {.name = name, .path = path, .job_id = job_id}, weights);
+}
+
 absl::StatusOr<AdapterInfo> AdapterStore::Load(const std::string& name, const std::string& path) {
   RETURN_IF_ERROR(CheckAdapterName(name));
   ASSIGN_OR_RETURN(const LoraWeights weights, ReadPeftAdapter(path, shapes_));
   return Publish(name, weights, path, /*job_id=*/"");
+}
+
+absl::StatusOr<AdapterInfo> AdapterStore::Restore(const std::string& name, const std::string& path, int generation) {
+  RETURN_IF_ERROR(CheckAdapterName(name));
+  ASSIGN_OR_RETURN(const LoraWeights weights, ReadPeftAdapter(path, shapes_));
+  ASSIGN_OR_RETURN(const AdapterRef ref, TakeGeneration(name, generation));
+  return Install(ref, {.name = name, .path = path}, weights);
 }
 
 absl::Status AdapterStore::Unload(const std::string& name) {

@@ -70,6 +70,9 @@ class AdapterStore {
                                       const std::string& job_id);
   // Reads a PEFT directory (adapter/peft_files.h) and publishes it.
   absl::StatusOr<AdapterInfo> Load(const std::string& name, const std::string& path);
+  // The same under a number that the generation had before the daemon was started anew. FAILED_PRECONDITION unless it is
+  // above all that the name has had.
+  absl::StatusOr<AdapterInfo> Restore(const std::string& name, const std::string& path, int generation);
   // New requests no longer find it; leases stay. NOT_FOUND suggests the nearest names.
   absl::Status Unload(const std::string& name);
   // The newest generation of every loaded name, by name.
@@ -97,6 +100,9 @@ class AdapterStore {
   };
   static std::pair<int32_t, int32_t> Key(AdapterRef ref) { return {ref.id, ref.generation}; }
   // Sorted.
+  // Takes the name's next generation, or the given one.
+  absl::StatusOr<AdapterRef> TakeGeneration(const std::string& name, int generation);
+  AdapterInfo Install(AdapterRef ref, AdapterInfo info, const LoraWeights& weights);
   std::vector<std::string> LoadedNames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Backend& backend_;

@@ -49,7 +49,14 @@ void ThreadPool::Run(int64_t count, Call call, const void* fn) {
     wake_.notify_all();
   }
   Drain(0);
-  while (busy_.load(std::memory_order_acquire) != 0) Pause();
+  // A worker that was put aside (more threads than cores, a busy neighbour) should not wait for our time slice to end.
+  for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin) {
+    if (spin < kSpins) {
+      Pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
 }
 
 void ThreadPool::Drain(int thread) {

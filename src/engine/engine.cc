@@ -6,6 +6,7 @@
 #include "absl/synchronization/notification.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "engine/published_adapters.h"
 #include "engine/step.h"
 
 namespace tandem {
@@ -54,7 +55,7 @@ absl::Status Engine::Load() {
                                         .kv_blocks = blocks,
                                         .kv_block_size = options_.kv_block_size},
                                        *backend_, *adapters_));
-  for (const auto& [name, path] : options_.adapters) RETURN_IF_ERROR(adapters_->Load(name, path).status());
+  RETURN_IF_ERROR(LoadAdapters());
 
   pool_ = std::make_unique<BlockPool>(blocks, options_.kv_block_size);
   inference_ = std::make_unique<InferenceSource>(pool_.get(), tokenizer_.get(), &sequence_ids_, options_.inference);
@@ -72,6 +73,22 @@ absl::Status Engine::Load() {
   LOG_INFO("{}: {:.1f} M parameters, {}, context {}, KV pool {} tokens, on {}", options_.model_path,
            static_cast<double>(desc.num_parameters()) / 1e6, Name(model_->weight_dtype()), max_context(),
            blocks * options_.kv_block_size, backend_->name());
+  return absl::OkStatus();
+}
+
+absl::Status Engine::LoadAdapters() {
+  for (const PublishedAdapter& published : FindPublishedAdapters(options_.adapters_directory)) {
+    const absl::Status status = adapters_->Restore(published.name, published.path, published.generation).status();
+    // One that no longer fits (another model, a damaged file) must not keep the daemon down.
+    if (status.ok()) {
+      LOG_INFO("restored adapter {} generation {} ({})", published.name, published.generation, published.path);
+    } else {
+      LOG_WARN("adapter {} generation {} is left out: {}", published.name, published.generation, status.ToString());
+    }
+  }
+  for (const auto& [name, path] : options_.adapters) {
+    RETURN_IF_ERROR(Annotate(adapters_->Load(name, path).status(), absl::StrCat("adapter '", name, "'")));
+  }
   return absl::OkStatus();
 }
 

@@ -76,6 +76,7 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
  private:
   explicit Engine(const EngineOptions& options);
   absl::Status Load();
+  absl::Status LoadAdapters();
   void CreateTraining();
   void StepLoop();
   void PublishStatus(absl::Duration step_time);

@@ -94,7 +94,8 @@ bool TokenTrie::Find(std::string_view text, size_t from, Match* match) const {
   return false;
 }
 
-absl::StatusOr<AddedTokens> AddedTokens::Make(const Json* list, const Vocabulary& model) {
+absl::StatusOr<AddedTokens> AddedTokens::Make(const Json* list, const Vocabulary& model,
+                                              const Normalizer* normalizer) {
   AddedTokens added;
   if (list != nullptr && !list->is_array()) return WrongType("added_tokens", *list, "an array");
   int32_t next_id = model.num_tokens();
@@ -102,6 +103,9 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(const Json* list, const Vocabulary
     const std::string path = absl::StrCat("added_tokens[", i, "]");
     ASSIGN_OR_RETURN(AddedToken token, ReadToken((*list)[i], path));
     if (token.content.empty()) continue;
+    if (token.normalized && normalizer != nullptr) {
+      ASSIGN_OR_RETURN(token.normalized_content, normalizer->Apply(token.content));
+    }
     const AddedToken* earlier = added.Find(token.content);
     const int32_t declared = token.id;
     const std::optional<int32_t> known = earlier != nullptr ? earlier->id : model.Find(token.content);

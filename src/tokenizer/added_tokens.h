@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/json.h"
+#include "tokenizer/normalizer.h"
 #include "tokenizer/regex.h"
 #include "tokenizer/vocabulary.h"
 
@@ -55,7 +56,8 @@ class AddedTokens {
  public:
   // Reads the file's list. As in the tokenizers library, a token that the model knows keeps the model's id and others are
   // numbered from the end of its vocabulary on.
-  static absl::StatusOr<AddedTokens> Make(const Json* list, const Vocabulary& model);
+  // `normalizer` may be null.
+  static absl::StatusOr<AddedTokens> Make(const Json* list, const Vocabulary& model, const Normalizer* normalizer);
 
   struct Segment {
     size_t begin = 0, end = 0;

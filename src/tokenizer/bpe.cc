@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "tokenizer/config_reader.h"
 #include "tokenizer/utf8.h"
@@ -72,9 +71,7 @@ absl::Status Bpe::ReadOptions(const Json& config) {
   ASSIGN_OR_RETURN(fuse_unknown_, ReadField<bool>(config, "model", "fuse_unk", false));
   ASSIGN_OR_RETURN(ignore_merges_, ReadField<bool>(config, "model", "ignore_merges", false));
   ASSIGN_OR_RETURN(const bool byte_fallback, ReadField<bool>(config, "model", "byte_fallback", false));
-  for (int byte = 0; byte_fallback && byte < 256; ++byte) {
-    byte_ids_.push_back(vocabulary_.Find(absl::StrFormat("<0x%02X>", byte)).value_or(-1));
-  }
+  if (byte_fallback) byte_ids_ = FindByteTokens(vocabulary_);
   return absl::OkStatus();
 }
 

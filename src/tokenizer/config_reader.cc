@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "tokenizer/utf8.h"
 
 namespace tandem {
 
@@ -53,6 +54,23 @@ absl::StatusOr<PatternConfig> ReadPattern(const Json& object, const std::string&
   config.is_regex = FindField(*pattern, "Regex") != nullptr;
   ASSIGN_OR_RETURN(config.text, ReadField<std::string>(*pattern, name, config.is_regex ? "Regex" : "String"));
   return config;
+}
+
+absl::StatusOr<MetaspaceConfig> ReadMetaspace(const Json& config, const std::string& path) {
+  MetaspaceConfig metaspace;
+  ASSIGN_OR_RETURN(metaspace.replacement, ReadField<std::string>(config, path, "replacement"));
+  ASSIGN_OR_RETURN(const bool add_prefix_space, ReadField<bool>(config, path, "add_prefix_space", true));
+  ASSIGN_OR_RETURN(metaspace.prepend_scheme,
+                   ReadField<std::string>(config, path, "prepend_scheme", add_prefix_space ? "always" : "never"));
+  if (CountCodePoints(metaspace.replacement) != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ".replacement is '", metaspace.replacement, "', want one character"));
+  }
+  const std::string& scheme = metaspace.prepend_scheme;
+  if (scheme != "always" && scheme != "first" && scheme != "never") {
+    return NotSupported(path + ".prepend_scheme", scheme, {"always", "first", "never"});
+  }
+  return metaspace;
 }
 
 }  // namespace tandem

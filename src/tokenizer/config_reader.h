@@ -43,4 +43,11 @@ struct PatternConfig {
 };
 absl::StatusOr<PatternConfig> ReadPattern(const Json& object, const std::string& path, std::string_view key);
 
+// What pre-tokenizer and decoder of type Metaspace share.
+struct MetaspaceConfig {
+  std::string replacement;     // one character, "▁"
+  std::string prepend_scheme;  // always, first or never
+};
+absl::StatusOr<MetaspaceConfig> ReadMetaspace(const Json& config, const std::string& path);
+
 }  // namespace tandem

@@ -247,17 +247,8 @@ absl::Status Decoder::AddReplace(const Json& config, const std::string& path) {
 }
 
 absl::Status Decoder::AddMetaspace(const Json& config, const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string replacement, ReadField<std::string>(config, path, "replacement"));
-  ASSIGN_OR_RETURN(const bool add_prefix_space, ReadField<bool>(config, path, "add_prefix_space", true));
-  ASSIGN_OR_RETURN(const std::string scheme,
-                   ReadField<std::string>(config, path, "prepend_scheme", add_prefix_space ? "always" : "never"));
-  if (CountCodePoints(replacement) != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ".replacement is '", replacement, "', want one character"));
-  }
-  if (scheme != "always" && scheme != "never" && scheme != "first") {
-    return NotSupported(path + ".prepend_scheme", scheme, {"always", "never", "first"});
-  }
-  AddStep<MetaspaceStep>(replacement, scheme != "never");
+  ASSIGN_OR_RETURN(const MetaspaceConfig metaspace, ReadMetaspace(config, path));
+  AddStep<MetaspaceStep>(metaspace.replacement, metaspace.prepend_scheme != "never");
   return absl::OkStatus();
 }
 

@@ -1,6 +1,7 @@
 #include "tokenizer/pre_tokenizer.h"
 
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,11 @@ namespace {
 // OpenAI's GPT-2 expression, which ByteLevel applies where use_regex is set.
 constexpr std::string_view kGpt2Words =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+// Runs of word characters, and runs of what is neither those nor white space.
+constexpr std::string_view kWordsAndSymbols = "[\\w\\p{Join_Control}]+|[^\\w\\p{Join_Control}\\s]+";
+// Unicode's punctuation and ASCII's, to which symbols such as + and $ belong.
+constexpr std::string_view kPunctuation = "[\\p{P}$+<=>^`|~]";
 
 // Rewrites each word; `rewrite` appends what it makes of (text, starts_the_input) to the new text.
 void Rewrite(Words* words, const std::function<void(std::string_view, bool, std::string*)>& rewrite) {
@@ -72,6 +78,28 @@ class SequenceStep : public PreTokenizer {
   std::vector<std::unique_ptr<PreTokenizer>> steps_;
 };
 
+// Spaces become `replacement`, and a word begins at each of them.
+class MetaspaceStep : public PreTokenizer {
+ public:
+  enum class Prepend { kAlways, kFirst, kNever };
+  MetaspaceStep(std::string replacement, Prepend prepend, std::optional<Splitter> splitter)
+      : replacement_(std::move(replacement)), prepend_(prepend), splitter_(std::move(splitter)) {}
+
+  absl::Status Apply(Words* words) const override {
+    Rewrite(words, [this](std::string_view text, bool starts_the_input, std::string* out) {
+      const bool prepends = prepend_ == Prepend::kAlways || (prepend_ == Prepend::kFirst && starts_the_input);
+      if (prepends && !text.starts_with(' ') && !text.starts_with(replacement_)) out->append(replacement_);
+      for (const char c : text) c == ' ' ? out->append(replacement_) : out->append(1, c);
+    });
+    return splitter_.has_value() ? splitter_->Apply(words) : absl::OkStatus();
+  }
+
+ private:
+  std::string replacement_;
+  Prepend prepend_;
+  std::optional<Splitter> splitter_;
+};
+
 using Made = absl::StatusOr<std::unique_ptr<PreTokenizer>>;
 
 absl::StatusOr<SplitBehavior> ReadBehavior(const Json& config, const std::string& path) {
@@ -105,11 +133,37 @@ Made MakeByteLevel(const Json& config, const std::string& path) {
   return std::make_unique<ByteLevelStep>(add_prefix_space, std::move(splitter));
 }
 
+Made MakeFixedSplit(std::string_view pattern, SplitBehavior behavior, bool invert) {
+  ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern));
+  return std::make_unique<SplitStep>(Splitter(std::move(regex), behavior, invert));
+}
+
 Made MakeDigits(const Json& config, const std::string& path) {
   ASSIGN_OR_RETURN(const bool individual, ReadField<bool>(config, path, "individual_digits"));
-  ASSIGN_OR_RETURN(Regex regex, Regex::Compile("\\p{N}"));
-  const SplitBehavior behavior = individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
-  return std::make_unique<SplitStep>(Splitter(std::move(regex), behavior, /*invert=*/false));
+  return MakeFixedSplit("\\p{N}", individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, /*invert=*/false);
+}
+
+Made MakeMetaspace(const Json& config, const std::string& path) {
+  ASSIGN_OR_RETURN(const MetaspaceConfig metaspace, ReadMetaspace(config, path));
+  ASSIGN_OR_RETURN(const bool split, ReadField<bool>(config, path, "split", true));
+  std::optional<Splitter> splitter;
+  if (split) {
+    ASSIGN_OR_RETURN(Regex regex, Regex::Literal(metaspace.replacement));
+    splitter.emplace(std::move(regex), SplitBehavior::kMergedWithNext, /*invert=*/false);
+  }
+  using Prepend = MetaspaceStep::Prepend;
+  const Prepend prepend = metaspace.prepend_scheme == "always"  ? Prepend::kAlways
+                          : metaspace.prepend_scheme == "first" ? Prepend::kFirst
+                                                                : Prepend::kNever;
+  return std::make_unique<MetaspaceStep>(metaspace.replacement, prepend, std::move(splitter));
+}
+
+Made MakePunctuation(const Json& config, const std::string& path) {
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  if (FindField(config, "behavior") != nullptr) {
+    ASSIGN_OR_RETURN(behavior, ReadBehavior(config, path));
+  }
+  return MakeFixedSplit(kPunctuation, behavior, /*invert=*/false);
 }
 
 Made MakeSequence(const Json& config, const std::string& path) {
@@ -130,7 +184,12 @@ Made MakePreTokenizer(const Json& config, const std::string& path) {
   if (type == "Split") return MakeSplit(config, path);
   if (type == "Digits") return MakeDigits(config, path);
   if (type == "Sequence") return MakeSequence(config, path);
-  return NotSupported(path + ".type", type, {"ByteLevel", "Split", "Digits", "Sequence"});
+  if (type == "Metaspace") return MakeMetaspace(config, path);
+  if (type == "Punctuation") return MakePunctuation(config, path);
+  if (type == "Whitespace") return MakeFixedSplit(kWordsAndSymbols, SplitBehavior::kRemoved, /*invert=*/true);
+  if (type == "WhitespaceSplit") return MakeFixedSplit("\\s", SplitBehavior::kRemoved, /*invert=*/false);
+  return NotSupported(path + ".type", type, {"ByteLevel", "Split", "Digits", "Metaspace", "Punctuation", "Whitespace",
+                                             "WhitespaceSplit", "Sequence"});
 }
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/config_reader.h"
 #include "tokenizer/decoder.h"
+#include "tokenizer/normalizer.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/pre_tokenizer.h"
 #include "tokenizer/token_model.h"
@@ -20,7 +21,7 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;  // indices of characters are 32 bits wide
 
-// The pipeline of the tokenizers library: added tokens, pre-tokenizer, model, post-processor; decoder for the way back.
+// The pipeline of the tokenizers library: added tokens, normalizer, pre-tokenizer, model, post-processor; decoder for the way back.
 class JsonTokenizer : public Tokenizer {
  public:
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const Json& config);
@@ -38,6 +39,7 @@ class JsonTokenizer : public Tokenizer {
   JsonTokenizer() = default;
   absl::Status EncodeText(std::string_view text, bool starts_the_input, std::vector<int32_t>* ids) const;
 
+  std::unique_ptr<Normalizer> normalizer_;  // null: text stays as it is
   AddedTokens added_;
   std::unique_ptr<PreTokenizer> pre_tokenizer_;  // null: the text is one word
   std::unique_ptr<TokenModel> model_;
@@ -69,11 +71,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> JsonTokenizer::Make(const Json& confi
   if (model == nullptr) return absl::InvalidArgumentError("model is missing, want an object");
   ASSIGN_OR_RETURN(tokenizer->model_, MakeTokenModel(*model));
   if (const Json* normalizer = FindField(config, "normalizer"); normalizer != nullptr) {
-    ASSIGN_OR_RETURN(const std::string type, ReadField<std::string>(*normalizer, "normalizer", "type"));
-    return NotSupported("normalizer.type", type, {});
+    ASSIGN_OR_RETURN(tokenizer->normalizer_, MakeNormalizer(*normalizer, "normalizer"));
   }
-  ASSIGN_OR_RETURN(tokenizer->added_,
-                   AddedTokens::Make(FindField(config, "added_tokens"), tokenizer->model_->vocabulary()));
+  ASSIGN_OR_RETURN(tokenizer->added_, AddedTokens::Make(FindField(config, "added_tokens"),
+                                                        tokenizer->model_->vocabulary(), tokenizer->normalizer_.get()));
   if (const Json* pre_tokenizer = FindField(config, "pre_tokenizer"); pre_tokenizer != nullptr) {
     ASSIGN_OR_RETURN(tokenizer->pre_tokenizer_, MakePreTokenizer(*pre_tokenizer, "pre_tokenizer"));
   }
@@ -96,7 +97,12 @@ absl::StatusOr<std::vector<int32_t>> JsonTokenizer::Encode(std::string_view text
       ids.push_back(plain.id);
       continue;
     }
-    const std::string_view part = text.substr(plain.begin, plain.end - plain.begin);
+    std::string_view part = text.substr(plain.begin, plain.end - plain.begin);
+    std::string normalized;
+    if (normalizer_ != nullptr) {
+      ASSIGN_OR_RETURN(normalized, normalizer_->Apply(part));
+      part = normalized;
+    }
     for (const AddedTokens::Segment& segment : added_.Split(part, /*normalized=*/true)) {
       if (segment.id >= 0) {
         ids.push_back(segment.id);

@@ -48,6 +48,18 @@ void AppendMapped(const CaseRange (&ranges)[n], const SpecialCase (&specials)[m]
   AppendUtf8(c, out);
 }
 
+template <size_t n, size_t m>
+std::string MapCharacters(const CaseRange (&ranges)[n], const SpecialCase (&specials)[m], std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = DecodeUtf8(text, at);
+    AppendMapped(ranges, specials, c.code_point, &out);
+    at += std::max(1, c.num_bytes);
+  }
+  return out;
+}
+
 // A sigma that ends a word: a cased letter before it, none behind it, looking through what has no case.
 bool IsFinalSigma(std::string_view text, size_t at) {
   size_t before = at;
@@ -104,16 +116,8 @@ std::string ToLower(std::string_view text) {
   return out;
 }
 
-std::string ToUpper(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t at = 0; at < text.size();) {
-    const Utf8Char c = DecodeUtf8(text, at);
-    AppendMapped(kUpperCase, kUpperSpecial, c.code_point, &out);
-    at += std::max(1, c.num_bytes);
-  }
-  return out;
-}
+std::string LowerCharacters(std::string_view text) { return MapCharacters(kLowerCase, kLowerSpecial, text); }
+std::string ToUpper(std::string_view text) { return MapCharacters(kUpperCase, kUpperSpecial, text); }
 
 std::string ToTitle(std::string_view text) {
   std::string out;

@@ -16,8 +16,9 @@ bool IsNumeric(char32_t c);  // has a numeric value
 bool IsUpper(char32_t c);
 bool IsLower(char32_t c);
 
-// Full case mappings; final sigma as in Python.
+// Full case mappings. ToLower knows the final sigma, as Python does; LowerCharacters maps each character by itself.
 std::string ToLower(std::string_view text);
+std::string LowerCharacters(std::string_view text);
 std::string ToUpper(std::string_view text);
 std::string ToTitle(std::string_view text);       // every word
 std::string ToCapitalized(std::string_view text);  // the first character; the rest lower

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace tandem {
 
@@ -25,7 +26,7 @@ absl::Status Vocabulary::Fill(std::vector<std::pair<std::string, int64_t>> entri
     }
     present_[id] = true;
     tokens_[id] = std::move(token);
-    ids_.emplace(tokens_[id], static_cast<int32_t>(id));
+    ids_[tokens_[id]] = static_cast<int32_t>(id);
   }
   return absl::OkStatus();
 }
@@ -42,5 +43,13 @@ const std::string& Vocabulary::TokenOf(int32_t id) const {
 }
 
 bool Vocabulary::Contains(int32_t id) const { return id >= 0 && id < end_id() && present_[id]; }
+
+std::vector<int32_t> FindByteTokens(const Vocabulary& vocabulary) {
+  std::vector<int32_t> ids;
+  for (int byte = 0; byte < 256; ++byte) {
+    ids.push_back(vocabulary.Find(absl::StrFormat("<0x%02X>", byte)).value_or(-1));
+  }
+  return ids;
+}
 
 }  // namespace tandem

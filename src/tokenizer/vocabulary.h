@@ -21,7 +21,7 @@ class Vocabulary {
   Vocabulary(Vocabulary&&) = default;
   Vocabulary& operator=(Vocabulary&&) = default;
 
-  // All entries at once; INVALID_ARGUMENT where an id is negative, too large or taken.
+  // All entries at once; of equal tokens the last one counts. INVALID_ARGUMENT where an id is negative, too large or taken.
   absl::Status Fill(std::vector<std::pair<std::string, int64_t>> entries);
 
   std::optional<int32_t> Find(std::string_view token) const;
@@ -36,5 +36,8 @@ class Vocabulary {
   std::vector<bool> present_;                          // by id
   absl::flat_hash_map<std::string_view, int32_t> ids_;  // views of tokens_, which never grows
 };
+
+// [256] the ids of the tokens <0x00> ... <0xFF>, which stand for single bytes; -1 where there is none.
+std::vector<int32_t> FindByteTokens(const Vocabulary& vocabulary);
 
 }  // namespace tandem

@@ -20,7 +20,9 @@ class PrepareTest : public TrainingFixture {
   void ServeAdapter(const std::string& name, const std::string& path) {
     LoraWeights weights(*MakeLoraSpec({.rank = 3, .alpha = 6, .target_modules = {"v_proj"}}), desc_.linear_shapes());
     weights.pairs()[0].a.f32()[0] = 0.75f;
-    if (!path.empty()) ASSERT_TRUE(WritePeftAdapter(path, weights, "tiny").ok());
+    if (!path.empty()) {
+      ASSERT_TRUE(WritePeftAdapter(path, weights, "tiny").ok());
+    }
     ASSERT_TRUE(store_.Publish(name, weights, path, "").ok());
   }
 };

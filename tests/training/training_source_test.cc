@@ -94,7 +94,10 @@ TEST_F(TrainingSourceTest, SpansOfOtherSourcesArePassedOver) {
   TrainingSource source(parts());
   Enqueue(source, Spec());
   Batch batch;
-  batch.spans.push_back({.sequence = 999, .kind = SpanKind::kDecode, .first_row = 0, .num_rows = 1});
+  Span& decode = batch.spans.emplace_back();
+  decode.sequence = 999;
+  decode.kind = SpanKind::kDecode;
+  decode.num_rows = 1;
   batch.token_ids = {7};
   batch.labels = {kIgnoredLabel};
   const Offers offers = source.CollectOffers(now_);

@@ -73,7 +73,7 @@ absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& p
 
 absl::StatusOr<std::string> GenerationHandler::RenderChat(const std::vector<ChatMessage>& messages) const {
   if (messages.empty()) return absl::InvalidArgumentError("chat has 0 messages, want at least 1");
-  Json list = Json::array();
+  OrderedJson list = OrderedJson::array();
   for (size_t i = 0; i < messages.size(); ++i) {
     RETURN_IF_ERROR(CheckMessage(messages[i], i));
     list.push_back({{"role", messages[i].role}, {"content", messages[i].content}});

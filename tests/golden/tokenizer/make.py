@@ -1,13 +1,16 @@
 """Writes the tokenizer goldens beside this file: small tokenizers trained by Hugging Face's library on the text below,
 and what that library makes of an adversarial corpus. Run it with the packages of requirements.txt; no test runs it.
 
-    python make.py            # tokenizers/*.json, encodings.json
+    python make.py            # tokenizers/*.json, encodings.json, chats.json
 """
 
+import datetime
 import json
 import pathlib
 
+from chat_cases import CONVERSATIONS, SNIPPETS, VARIABLES
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers.utils import chat_template_utils
 
 HERE = pathlib.Path(__file__).parent
 
@@ -236,6 +239,53 @@ def decodings(tokenizer):
     return [[ids, tokenizer.decode(ids, skip_special_tokens=False)] for ids in lists]
 
 
+class FixedDatetime(datetime.datetime):
+    """What strftime_now sees."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2024, 7, 26, 12, 34, 56, 789000)
+
+
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def render_chat(source, conversation):
+    """As apply_chat_template does; its ranges are characters."""
+    arguments = dict(conversation)
+    messages = [{k: v for k, v in m.items() if v is not None} for m in arguments.pop("messages")]
+    try:
+        texts, ranges = chat_template_utils.render_jinja_template(
+            [messages], chat_template=source, return_assistant_tokens_mask="generation" in source, **SPECIAL, **arguments
+        )
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"text": texts[0]} | ({"ranges": ranges[0]} if "generation" in source else {})
+
+
+def render_snippet(source):
+    try:
+        template = chat_template_utils._compile_jinja_template(source)
+        return {"text": template.render(tools=None, documents=None, add_generation_prompt=False, **SPECIAL, **VARIABLES)}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def make_chats():
+    chat_template_utils.datetime = FixedDatetime
+    templates = {}
+    for path in sorted((HERE / "templates").glob("*.jinja")):
+        source = path.read_text()
+        templates[path.stem] = {name: render_chat(source, c) for name, c in CONVERSATIONS.items()}
+    return {
+        "conversations": CONVERSATIONS,
+        "special_tokens": SPECIAL,
+        "templates": templates,
+        "variables": VARIABLES,
+        "snippets": [{"source": source, **render_snippet(source)} for source in SNIPPETS],
+    }
+
+
 def main():
     folder = HERE / "tokenizers"
     folder.mkdir(exist_ok=True)
@@ -250,6 +300,7 @@ def main():
             "decodings": decodings(tokenizer),
         }
     (HERE / "encodings.json").write_text(json.dumps(goldens, ensure_ascii=True, separators=(",", ":")))
+    (HERE / "chats.json").write_text(json.dumps(make_chats(), ensure_ascii=False, indent=0))
 
 
 if __name__ == "__main__":

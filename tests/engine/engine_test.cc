@@ -1,0 +1,294 @@
+// The whole engine on the demo model: real steps, real thread, no network.
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+
+namespace tandem {
+namespace {
+
+class RecordingSink final : public GenerationSink {
+ public:
+  void OnUpdate(GenerationUpdate update) override {
+    tokens.insert(tokens.end(), update.token_ids.begin(), update.token_ids.end());
+    text += update.text;
+    if (!first_.HasBeenNotified()) first_.Notify();
+  }
+  void OnEnd(GenerationEnd last) override {
+    end = std::move(last);
+    text += end.text;
+    if (!first_.HasBeenNotified()) first_.Notify();
+    done_.Notify();
+  }
+  void WaitForFirst() { first_.WaitForNotification(); }
+  void Wait() { done_.WaitForNotification(); }
+  bool done() const { return done_.HasBeenNotified(); }
+
+  // Read after Wait.
+  std::vector<int32_t> tokens;
+  std::string text;
+  GenerationEnd end;
+
+ private:
+  absl::Notification first_, done_;
+};
+
+class RecordingWatcher final : public JobSink {
+ public:
+  void OnEvent(const JobEvent& event) override {
+    const absl::MutexLock lock(&mutex_);
+    events_.push_back(event);
+  }
+  void OnEnd() override { done_.Notify(); }
+  std::vector<JobEvent> Wait() {
+    done_.WaitForNotification();
+    const absl::MutexLock lock(&mutex_);
+    return events_;
+  }
+  // Returns once the job has made its `step`-th step.
+  void WaitForStep(int step) {
+    const auto reached = [this, step] {
+      mutex_.AssertHeld();
+      for (const JobEvent& event : events_) {
+        if (event.kind == JobEventKind::kStep && event.step >= step) return true;
+      }
+      return false;
+    };
+    const absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&reached));
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<JobEvent> events_ ABSL_GUARDED_BY(mutex_);
+  absl::Notification done_;
+};
+
+class EngineTest : public testing::Test {
+ protected:
+  EngineTest() : directory(std::filesystem::path(testing::TempDir()) / absl::StrCat("engine_test.", getpid())) {
+    std::filesystem::remove_all(directory);
+    engine = MakeEngine();
+  }
+  ~EngineTest() override {
+    engine.reset();
+    std::filesystem::remove_all(directory);
+  }
+
+  std::unique_ptr<Engine> MakeEngine() {
+    EngineOptions options;
+    options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
+    options.threads = 2;
+    options.kv_capacity_tokens = 4096;
+    options.adapters_directory = directory.string();
+    auto created = Engine::Create(options);
+    EXPECT_TRUE(created.ok()) << created.status();
+    (*created)->Start();
+    return *std::move(created);
+  }
+
+  GenerateRequest Request(const std::string& prompt, int max_tokens = 48) {
+    GenerateRequest request;
+    request.request_id = absl::StrCat("r", ++last_request);
+    request.prompt = *engine->tokenizer().Encode(prompt, SpecialTokens::kAdd);
+    request.sampling.temperature = 0;
+    request.stop.max_tokens = max_tokens;
+    return request;
+  }
+
+  std::shared_ptr<RecordingSink> Start(GenerateRequest request) {
+    auto sink = std::make_shared<RecordingSink>();
+    const absl::Status status = engine->Generate(std::move(request), sink);
+    EXPECT_TRUE(status.ok()) << status;
+    return sink;
+  }
+
+  std::vector<int32_t> Tokens(GenerateRequest request) {
+    const auto sink = Start(std::move(request));
+    sink->Wait();
+    EXPECT_TRUE(sink->end.status.ok()) << sink->end.status;
+    return sink->tokens;
+  }
+
+  static JobSpec Job(const std::string& name, int steps) {
+    JobSpec spec;
+    spec.adapter_name = name;
+    spec.data_name = "test.jsonl";
+    for (int i = 0; i < 8; ++i) {
+      spec.data += absl::StrCat("{\"prompt\": \"The ", i, ". word is\", \"completion\": \" ahoy, said the captain of ship ",
+                                i * i, "\"}\n");
+    }
+    spec.lora.rank = 8;
+    spec.hyperparameters.max_steps = steps;
+    spec.hyperparameters.gradient_accumulation = 4;
+    spec.hyperparameters.learning_rate = 1e-2;
+    return spec;
+  }
+
+  std::shared_ptr<RecordingWatcher> Watch(const std::string& id) {
+    auto watcher = std::make_shared<RecordingWatcher>();
+    EXPECT_TRUE(engine->WatchJob(id, 1, watcher).ok());
+    return watcher;
+  }
+
+  std::filesystem::path directory;
+  std::unique_ptr<Engine> engine;
+  int last_request = 0;
+};
+
+TEST_F(EngineTest, GreedyTokensAreTheSameWithAndWithoutTrainingBeside) {
+  const std::vector<std::string> prompts = {"Once upon a time", "There once was a fox", "Tom wanted a red kite because", "A"};
+  std::vector<std::vector<int32_t>> alone;
+  for (const std::string& prompt : prompts) alone.push_back(Tokens(Request(prompt, 96)));
+
+  const auto job = engine->CreateJob(Job("beside", 100000));
+  ASSERT_TRUE(job.ok()) << job.status();
+  Watch(job->id)->WaitForStep(1);
+  const int64_t trained_before = engine->GetStatus().trained_tokens;
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (const std::string& prompt : prompts) sinks.push_back(Start(Request(prompt, 96)));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    sinks[i]->Wait();
+    EXPECT_EQ(sinks[i]->tokens, alone[i]) << prompts[i];
+  }
+  EXPECT_GT(engine->GetStatus().trained_tokens, trained_before) << "nothing was trained beside the requests";
+  EXPECT_TRUE(engine->CancelJob(job->id).ok());
+}
+
+TEST_F(EngineTest, LossesAreTheSameWithAndWithoutInferenceBeside) {
+  const auto losses = [](const std::vector<JobEvent>& events) {
+    std::vector<double> all;
+    for (const JobEvent& event : events) {
+      if (event.kind == JobEventKind::kStep) all.push_back(event.loss);
+    }
+    return all;
+  };
+  const auto alone = engine->CreateJob(Job("alone", 12));
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  const std::vector<double> want = losses(Watch(alone->id)->Wait());
+  ASSERT_EQ(want.size(), 12u);
+  EXPECT_LT(want.back(), want.front());
+
+  const auto beside = engine->CreateJob(Job("beside", 12));
+  ASSERT_TRUE(beside.ok()) << beside.status();
+  const auto watcher = Watch(beside->id);
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 6; ++i) sinks.push_back(Start(Request(std::string(1 + 40 * i, 'a'), 64)));
+  const std::vector<double> got = losses(watcher->Wait());
+  for (const auto& sink : sinks) sink->Wait();
+  // The same sums over rows in the same order; only the double that adds up windows' losses may group them otherwise.
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-12 * want[i]) << "step " << i + 1;
+}
+
+TEST_F(EngineTest, ATrainedAdapterAnswersAtOnceAndMixesWithTheBaseModel) {
+  const std::vector<int32_t> base = Tokens(Request("The 3. word is", 12));
+  const auto job = engine->CreateJob(Job("captain", 40));
+  ASSERT_TRUE(job.ok()) << job.status();
+  const std::vector<JobEvent> events = Watch(job->id)->Wait();
+  EXPECT_EQ(events.back().state, JobState::kSucceeded) << engine->GetJob(job->id)->error;
+
+  GenerateRequest adapted = Request("The 3. word is", 12);
+  adapted.adapter = "captain";
+  const auto with_adapter = Start(std::move(adapted)), without = Start(Request("The 3. word is", 12));
+  with_adapter->Wait();
+  without->Wait();
+  EXPECT_EQ(without->tokens, base);
+  EXPECT_NE(with_adapter->tokens, base);
+  EXPECT_NE(with_adapter->text.find("captain"), std::string::npos) << with_adapter->text;
+  EXPECT_EQ(with_adapter->end.adapter_generation, 1);
+}
+
+TEST_F(EngineTest, PublishedAdaptersAreBackAfterARestart) {
+  for (int generation = 1; generation <= 2; ++generation) {
+    const auto job = engine->CreateJob(Job("kept", 2));
+    ASSERT_TRUE(job.ok()) << job.status();
+    Watch(job->id)->Wait();
+  }
+  GenerateRequest request = Request("The 3. word is", 12);
+  request.adapter = "kept";
+  const GenerateRequest again = request;
+  const std::vector<int32_t> before = Tokens(request);
+  engine = nullptr;
+  engine = MakeEngine();
+  ASSERT_EQ(engine->ListAdapters().size(), 1u);
+  EXPECT_EQ(engine->ListAdapters()[0].generation, 2);
+  EXPECT_EQ(Tokens(again), before);
+  const auto job = engine->CreateJob(Job("kept", 2));
+  Watch(job->id)->Wait();
+  EXPECT_EQ(engine->ListAdapters()[0].generation, 3);
+}
+
+TEST_F(EngineTest, RefusesWhatCannotRunWithGotAndWant) {
+  const auto refusal = [&](GenerateRequest request) {
+    return std::string(engine->Generate(std::move(request), std::make_shared<RecordingSink>()).message());
+  };
+  EXPECT_NE(refusal(Request("A", 5000)).find("want at most 2048 (the model's context)"), std::string::npos);
+  GenerateRequest token = Request("A");
+  token.prompt.push_back(999999);
+  EXPECT_NE(refusal(token).find("prompt token 999999, want one in [0, "), std::string::npos);
+  GenerateRequest adapter = Request("A");
+  adapter.adapter = "nobody";
+  EXPECT_NE(refusal(adapter).find("nobody"), std::string::npos);
+}
+
+TEST_F(EngineTest, AbortFreesEveryBlockWithinAStep) {
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 8; ++i) {
+    GenerateRequest request = Request("Once", 400);
+    request.request_id = absl::StrCat("abort", i);
+    sinks.push_back(Start(std::move(request)));
+  }
+  for (int i = 0; i < 8; ++i) engine->Abort(absl::StrCat("abort", i));
+  for (const auto& sink : sinks) sink->Wait();
+  Tokens(Request("A", 2));  // one more step: the status is as of the last
+  while (engine->GetStatus().running_requests > 0) std::this_thread::yield();
+  EXPECT_EQ(engine->GetStatus().kv_blocks_used, 0);
+}
+
+TEST_F(EngineTest, DrainLetsRunningRequestsFinishAndRefusesNewOnes) {
+  const auto sink = Start(Request("Once upon a time", 64));
+  sink->WaitForFirst();
+  engine->Drain(absl::Seconds(60));
+  EXPECT_TRUE(sink->done());
+  EXPECT_TRUE(sink->end.status.ok()) << sink->end.status;
+  EXPECT_EQ(sink->tokens.size(), 64u);
+  EXPECT_TRUE(absl::IsUnavailable(engine->Generate(Request("A"), std::make_shared<RecordingSink>())));
+  EXPECT_TRUE(absl::IsUnavailable(engine->CreateJob(Job("late", 1)).status()));
+}
+
+TEST_F(EngineTest, DrainWithoutGraceEndsRunningRequestsWithAStatus) {
+  const auto sink = Start(Request("Once upon a time", 1500));
+  sink->WaitForFirst();
+  engine->Drain(absl::ZeroDuration());
+  EXPECT_TRUE(sink->done());
+  EXPECT_TRUE(absl::IsUnavailable(sink->end.status)) << sink->end.status;
+}
+
+TEST_F(EngineTest, RandomTrafficAndCancellationsLeaveThePoolFull) {
+  std::mt19937 random(1);
+  const auto job = engine->CreateJob(Job("noise", 100000));
+  ASSERT_TRUE(job.ok()) << job.status();
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 60; ++i) {
+    GenerateRequest request = Request(std::string(1 + random() % 200, 'x'), 1 + random() % 60);
+    const std::string id = request.request_id;
+    sinks.push_back(Start(std::move(request)));
+    if (random() % 2 == 0) engine->Abort(absl::StrCat("r", 1 + random() % last_request));
+  }
+  for (const auto& sink : sinks) sink->Wait();
+  ASSERT_TRUE(engine->CancelJob(job->id).ok());
+  Watch(job->id)->Wait();
+  Tokens(Request("A", 2));
+  while (engine->GetStatus().running_requests > 0) std::this_thread::yield();
+  EXPECT_EQ(engine->GetStatus().kv_blocks_used, 0);
+  EXPECT_EQ(engine->GetJob(job->id)->state, JobState::kCancelled);
+}
+
+}  // namespace
+}  // namespace tandem
