@@ -15,6 +15,9 @@ namespace {
 // While a deadline may pass with nothing to run, the idle loop looks this often.
 constexpr absl::Duration kIdlePoll = absl::Milliseconds(20);
 
+// Tokens of a KV block that the CPU backend lays out (backend/cpu/kv_layout.h).
+constexpr int kCpuKvBlockSize = 16;
+
 absl::Status Draining() { return absl::UnavailableError("the daemon is shutting down"); }
 
 }  // namespace
@@ -30,6 +33,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
 
 absl::Status Engine::Load() {
   RETURN_IF_ERROR(ValidateSchedulerOptions(options_.scheduler));
+  if (options_.kv_block_size != kCpuKvBlockSize) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kv.block_size is ", options_.kv_block_size, ", want ", kCpuKvBlockSize, " on the CPU backend"));
+  }
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   backend_ = CreateCpuBackend(options_.threads > 0 ? options_.threads : cores);
   ASSIGN_OR_RETURN(const ModelDesc desc, LoadModelDesc(options_.model_path));
