@@ -19,13 +19,13 @@ struct AdapterRef {
 
 struct AdapterInfo {
   std::string name;
-  int generation = 0;                       // the one that new requests get; numbered from 1
+  int generation = 0;  // the one that new requests get; numbered from 1
   int rank = 0;
   double alpha = 0;
   std::vector<std::string> target_modules;  // short names: "q_proj"
   int64_t num_parameters = 0;
-  std::string path;                         // the PEFT directory of this generation; "" where it has none
-  std::string job_id;                       // the job that published it; "" where loaded from a file
+  std::string path;    // the PEFT directory of this generation; "" where it has none
+  std::string job_id;  // the job that published it; "" where loaded from a file
   absl::Time created;
 };
 

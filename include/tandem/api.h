@@ -17,9 +17,9 @@ class InferenceApi {
  public:
   virtual ~InferenceApi() = default;
   // Queues the request. INVALID_ARGUMENT (token out of range, prompt + max_tokens over the context or the KV pool),
-  // NOT_FOUND (adapter), UNAVAILABLE (draining): the sink is then never called. What shows only when the step thread takes
-  // the request (RESOURCE_EXHAUSTED: too many wait; ALREADY_EXISTS: its id) is the status of its OnEnd.
-  // The sink is kept until its OnEnd returned; shared because a vanished client and the step thread race for it.
+  // NOT_FOUND (adapter), UNAVAILABLE (draining): the sink is then never called. What shows only when the step thread
+  // takes the request (RESOURCE_EXHAUSTED: too many wait; ALREADY_EXISTS: its id) is the status of its OnEnd. The sink
+  // is kept until its OnEnd returned; shared because a vanished client and the step thread race for it.
   virtual absl::Status Generate(GenerateRequest request, std::shared_ptr<GenerationSink> sink) = 0;
   // Ends the request within one step with CANCELLED. Unknown ids are ignored: it may just have ended.
   virtual void Abort(const std::string& request_id) = 0;
@@ -51,12 +51,12 @@ class AdapterApi {
 struct EngineStatus {
   std::string model_name, model_path, backend, weight_dtype;
   int64_t num_parameters = 0;
-  int max_context = 0;                 // tokens
+  int max_context = 0;  // tokens
   int running_requests = 0, waiting_requests = 0;
   int running_jobs = 0, queued_jobs = 0;
   int kv_blocks_used = 0, kv_blocks_total = 0, kv_block_size = 0;
   int64_t steps = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0, trained_tokens = 0;  // since the start
+  int64_t prompt_tokens = 0, generated_tokens = 0, trained_tokens = 0;     // since the start
   double inference_tokens_per_second = 0, training_tokens_per_second = 0;  // over the last seconds
   double last_step_ms = 0;
   absl::Time started;

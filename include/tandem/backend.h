@@ -1,10 +1,10 @@
 // What computes: an abstract device with about thirty operations, each forward with its backward beside it.
 //
-// Conventions. Activations, gradients and adapter parameters are f32 [rows, columns], weights bf16 or f32 (Matrix), the KV
-// pool f32 or bf16. "dx" is the gradient of x. Shapes are checked by the callers in src/ops; implementations trust them.
-// On the CPU backend a row's result does not depend, bit for bit, on the other rows of the call, and sums over rows are
-// taken from the last row to the first, so that splitting rows into calls, last part first, changes no bit either.
-// One thread at a time.
+// Conventions. Activations, gradients and adapter parameters are f32 [rows, columns], weights bf16 or f32 (Matrix), the
+// KV pool f32 or bf16. "dx" is the gradient of x. Shapes are checked by the callers in src/ops; implementations trust
+// them. On the CPU backend a row's result does not depend, bit for bit, on the other rows of the call, and sums over
+// rows are taken from the last row to the first, so that splitting rows into calls, last part first, changes no bit
+// either. One thread at a time.
 #pragma once
 
 #include <memory>
@@ -53,8 +53,8 @@ struct LoraSegment {
 };
 
 struct LoraGradients {
-  TensorView da;              // [rank, in], added to
-  TensorView db;              // [out, rank], added to
+  TensorView da;  // [rank, in], added to
+  TensorView db;  // [out, rank], added to
 };
 
 struct AttentionBackwardArgs {
@@ -63,10 +63,10 @@ struct AttentionBackwardArgs {
   std::span<const BlockId> blocks;
   PagedKv kv;
   float scale = 0;
-  TensorView q, out, dout;    // [rows, num_heads * head_dim]; q after RoPE
-  TensorView lse;             // [rows, num_heads] log-sum-exp of the scaled scores
-  TensorView dq;              // [rows, num_heads * head_dim], written
-  TensorView dk, dv;          // [>= first_position + rows, num_kv_heads * head_dim], added to
+  TensorView q, out, dout;  // [rows, num_heads * head_dim]; q after RoPE
+  TensorView lse;           // [rows, num_heads] log-sum-exp of the scaled scores
+  TensorView dq;            // [rows, num_heads * head_dim], written
+  TensorView dk, dv;        // [>= first_position + rows, num_kv_heads * head_dim], added to
 };
 
 struct AdamWStep {
@@ -81,8 +81,8 @@ class Backend {
   virtual std::string name() const = 0;  // "cpu (avx2, 2 threads)"
 
   // --- weights -------------------------------------------------------------------------------------------------------
-  virtual std::unique_ptr<Matrix> CreateMatrix(const TensorView& weight) = 0;           // [out, in] f32, bf16, f16
-  virtual void UpdateMatrix(Matrix& matrix, const TensorView& weight) = 0;              // same shape, f32
+  virtual std::unique_ptr<Matrix> CreateMatrix(const TensorView& weight) = 0;  // [out, in] f32, bf16, f16
+  virtual void UpdateMatrix(Matrix& matrix, const TensorView& weight) = 0;     // same shape, f32
 
   // --- products ------------------------------------------------------------------------------------------------------
   // y[m, out] = x[m, in] W^T
@@ -95,7 +95,8 @@ class Backend {
   virtual void LoraBackward(const TensorView& x, const TensorView& dy, const LoraSegment& segment,
                             const LoraGradients& gradients, const TensorView& dx) = 0;
 
-  // --- embedding, norm, RoPE, activation, residual ---------------------------------------------------------------------
+  // --- embedding, norm, RoPE, activation, residual
+  // ---------------------------------------------------------------------
   virtual void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) = 0;
   virtual void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) = 0;
   // dx (+)= the gradient through y = x * rsqrt(mean(x^2) + epsilon) * weight
@@ -103,7 +104,8 @@ class Backend {
                                Accumulate mode, const TensorView& dx) = 0;
   // Rotates pairs (i, i + head_dim / 2) of each head of x [m, heads * head_dim] in place. table: [positions, head_dim]:
   // cos in the first half of a row, sin in the second. The backward is the inverse rotation.
-  virtual void Rope(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim, const TensorView& x) = 0;
+  virtual void Rope(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
+                    const TensorView& x) = 0;
   virtual void RopeBackward(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
                             const TensorView& dx) = 0;
   virtual void SiluMul(const TensorView& gate, const TensorView& up, const TensorView& y) = 0;  // silu(gate) * up
@@ -111,7 +113,8 @@ class Backend {
                                const TensorView& dgate, const TensorView& dup) = 0;
   virtual void Add(const TensorView& x, const TensorView& y) = 0;  // y += x
 
-  // --- attention over the paged pool -----------------------------------------------------------------------------------
+  // --- attention over the paged pool
+  // -----------------------------------------------------------------------------------
   virtual void AppendKv(std::span<const SequenceRows> sequences, const TensorView& k, const TensorView& v,
                         const PagedKv& kv) = 0;
   // Causal, grouped-query: row at position p sees [0, p]. lse [m, num_heads] is written where it has data.
@@ -119,21 +122,24 @@ class Backend {
                          const TensorView& out, const TensorView& lse) = 0;
   virtual void AttentionBackward(const AttentionBackwardArgs& args) = 0;
 
-  // --- loss, sampling --------------------------------------------------------------------------------------------------
-  // Cross entropy fused with the head in chunks of rows: [m, vocab] logits never exist. losses[m] = -log p(label), 0 where
-  // ignored. dx [m, hidden] is the gradient of the sum of losses, written where it has data.
+  // --- loss, sampling
+  // -------------------------------------------------------------------------------------------------- Cross entropy
+  // fused with the head in chunks of rows: [m, vocab] logits never exist. losses[m] = -log p(label), 0 where ignored.
+  // dx [m, hidden] is the gradient of the sum of losses, written where it has data.
   virtual void LinearCrossEntropy(const TensorView& x, const Matrix& head, std::span<const int32_t> labels,
                                   std::span<double> losses, const TensorView& dx) = 0;
   // ids[i] drawn from logits row i by params[i]; -1 where the row holds a NaN or +inf. logits are scratch afterwards.
   virtual void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids) = 0;
 
-  // --- optimizer -------------------------------------------------------------------------------------------------------
+  // --- optimizer
+  // -------------------------------------------------------------------------------------------------------
   virtual double SumOfSquares(const TensorView& x) = 0;
   // Decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW orders it.
   virtual void AdamW(const TensorView& parameter, const TensorView& gradient, const TensorView& m, const TensorView& v,
                      const AdamWStep& step) = 0;
 
-  // --- memory ----------------------------------------------------------------------------------------------------------
+  // --- memory
+  // ----------------------------------------------------------------------------------------------------------
   virtual void* Allocate(size_t bytes) = 0;  // zeroed, 64-byte aligned; never null
   virtual void Free(void* data) = 0;
 };

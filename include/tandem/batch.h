@@ -25,9 +25,9 @@ inline constexpr int32_t kIgnoredLabel = -100;
 
 enum class SpanKind : uint8_t { kPrefill, kDecode, kTrainForward, kEvaluate };
 
-struct Span {                       // consecutive rows of one sequence
+struct Span {  // consecutive rows of one sequence
   SequenceId sequence = 0;
-  AdapterRef adapter;               // id + generation; none for the bare base model
+  AdapterRef adapter;  // id + generation; none for the bare base model
   SpanKind kind = SpanKind::kPrefill;
   int first_row = 0, num_rows = 0;  // rows in the packed batch
   int first_position = 0;           // position of the first row in its sequence
@@ -36,12 +36,12 @@ struct Span {                       // consecutive rows of one sequence
 };
 
 struct TokenWindow {
-  int begin = 0, end = 0;           // positions [begin, end)
+  int begin = 0, end = 0;  // positions [begin, end)
   int num_rows() const { return end - begin; }
 };
 
-// The grain of training's backward: one window of one sequence through one layer. Units of a sequence run layer by layer
-// from the last, within a layer from the last window to the first.
+// The grain of training's backward: one window of one sequence through one layer. Units of a sequence run layer by
+// layer from the last, within a layer from the last window to the first.
 struct BackwardUnit {
   JobId job = 0;
   SequenceId sequence = 0;
@@ -49,21 +49,21 @@ struct BackwardUnit {
   TokenWindow window;
   AdapterRef adapter;
   std::span<const BlockId> blocks;
-  Tape* tape = nullptr;             // borrowed for the step
+  Tape* tape = nullptr;  // borrowed for the step
 };
 
 // One token to draw from the logits of one row.
 struct SampleRequest {
   SequenceId sequence = 0;
-  int row = 0;                      // in the packed batch
+  int row = 0;  // in the packed batch
   SamplingParams params;
-  int index = 0;                    // number of the token in its request, from 0
+  int index = 0;  // number of the token in its request, from 0
 };
 
 struct Batch {
   std::vector<Span> spans;
-  std::vector<int32_t> token_ids;   // [num_rows]
-  std::vector<int32_t> labels;      // [num_rows] for kTrainForward and kEvaluate rows, kIgnoredLabel elsewhere
+  std::vector<int32_t> token_ids;  // [num_rows]
+  std::vector<int32_t> labels;     // [num_rows] for kTrainForward and kEvaluate rows, kIgnoredLabel elsewhere
   std::vector<SampleRequest> samples;
   std::vector<BackwardUnit> backward;  // in the order they run
 
@@ -73,8 +73,8 @@ struct Batch {
 
 // What one iteration brought, in the order of the batch's own lists.
 struct StepResult {
-  std::vector<int32_t> sampled;     // [samples]; -1 where that row's logits were not finite
-  std::vector<double> losses;       // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
+  std::vector<int32_t> sampled;  // [samples]; -1 where that row's logits were not finite
+  std::vector<double> losses;    // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
 };
 
 }  // namespace tandem

@@ -16,25 +16,25 @@ struct SamplingParams {
   float temperature = 1.0f;  // 0: greedy
   int top_k = 0;             // 0: off
   float top_p = 1.0f;        // (0, 1]
-  uint64_t seed = 0;         // always set by the front end; token i of a request is a pure function of (logits, seed, i)
+  uint64_t seed = 0;  // always set by the front end; token i of a request is a pure function of (logits, seed, i)
 };
 
 struct StopConditions {
   int max_tokens = 256;
-  std::vector<std::string> stop;      // generation ends before the first of these in the text; it is not returned
+  std::vector<std::string> stop;        // generation ends before the first of these in the text; it is not returned
   std::vector<int32_t> stop_token_ids;  // the model's end tokens included by the front end, unless ignore_eos
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
 
 struct GenerateRequest {
-  std::string request_id;             // for logs and Abort; unique among running requests
-  std::vector<int32_t> prompt;        // tokens, >= 1
+  std::string request_id;       // for logs and Abort; unique among running requests
+  std::vector<int32_t> prompt;  // tokens, >= 1
   SamplingParams sampling;
   StopConditions stop;
-  std::string adapter;                // name; empty: the base model
+  std::string adapter;  // name; empty: the base model
   absl::Time deadline = absl::InfiniteFuture();
-  bool skip_special_tokens = true;    // in the text
+  bool skip_special_tokens = true;  // in the text
 };
 
 struct Usage {

@@ -1,5 +1,5 @@
-// What a tensor is between folders: a borrowed pointer, a dtype and a shape. Rows are contiguous; dim 0 is the outermost.
-// Storage is owned elsewhere (src/tensor/tensor.h, src/store).
+// What a tensor is between folders: a borrowed pointer, a dtype and a shape. Rows are contiguous; dim 0 is the
+// outermost. Storage is owned elsewhere (src/tensor/tensor.h, src/store).
 #pragma once
 
 #include <array>
@@ -13,7 +13,9 @@ namespace tandem {
 
 enum class DType : uint8_t { kF32, kBf16, kF16, kI32 };
 
-constexpr size_t ByteSize(DType dtype) { return dtype == DType::kF32 || dtype == DType::kI32 ? 4 : 2; }
+constexpr size_t ByteSize(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kI32 ? 4 : 2;
+}
 
 constexpr std::string_view Name(DType dtype) {
   constexpr std::string_view kNames[] = {"f32", "bf16", "f16", "i32"};
@@ -83,6 +85,8 @@ struct TensorView {
   }
 };
 
-inline TensorView View(float* data, Shape shape) { return {data, DType::kF32, shape}; }
+inline TensorView View(float* data, Shape shape) {
+  return {data, DType::kF32, shape};
+}
 
 }  // namespace tandem

@@ -1,5 +1,6 @@
-// The seam between the scheduler and those who have work: inference and training are two WorkSources. A source says what
-// it could run (offers); the scheduler decides how much of it runs now (grants); the source writes the granted rows.
+// The seam between the scheduler and those who have work: inference and training are two WorkSources. A source says
+// what it could run (offers); the scheduler decides how much of it runs now (grants); the source writes the granted
+// rows.
 #pragma once
 
 #include <vector>
@@ -27,12 +28,12 @@ struct BackwardOffer {
   std::vector<int> unit_rows;  // rows of each unit; every unit is one layer
 };
 
-// Offers of one source. Among equals (training's jobs) they are served in the order offered: a source that is to be fair
-// to its jobs offers the least recently served one first.
+// Offers of one source. Among equals (training's jobs) they are served in the order offered: a source that is to be
+// fair to its jobs offers the least recently served one first.
 struct Offers {
   std::vector<Offer> spans;
   std::vector<BackwardOffer> backward;
-  int blocks_held = 0;         // KV blocks that the source's sequences have reserved so far
+  int blocks_held = 0;  // KV blocks that the source's sequences have reserved so far
 };
 
 struct SpanGrant {
@@ -42,7 +43,7 @@ struct SpanGrant {
 
 struct BackwardGrant {
   SequenceId sequence = 0;
-  int num_units = 0;           // the first num_units of the offer
+  int num_units = 0;  // the first num_units of the offer
 };
 
 struct Grants {

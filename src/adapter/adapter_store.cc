@@ -21,8 +21,6 @@ absl::Status NoAdapter(const std::string& name, const std::vector<std::string>& 
   return absl::NotFoundError(absl::StrCat("no adapter '", shown, "'", SuggestNames(shown, loaded)));
 }
 
-constexpr int kNextGeneration = 0;
-
 }  // namespace
 
 Adapter::Adapter(AdapterRef ref, AdapterInfo info, const LoraWeights& weights, Backend& backend)
@@ -64,15 +62,20 @@ absl::Status CheckAdapterName(std::string_view name) {
 AdapterStore::AdapterStore(Backend& backend, const LinearShapes& shapes, std::function<absl::Time()> now)
     : backend_(backend), shapes_(shapes), now_(std::move(now)) {}
 
-absl::StatusOr<AdapterRef> AdapterStore::TakeGeneration(const std::string& name, int generation) {
+absl::StatusOr<AdapterRef> AdapterStore::TakeGeneration(const std::string& name, std::optional<int> generation) {
   absl::MutexLock lock(&mutex_);
-  Entry& entry = names_[name];
-  if (generation != kNextGeneration && generation <= entry.last_generation) {
-    return absl::FailedPreconditionError(absl::StrCat("adapter '", name, "': generation ", generation, ", want more than ",
-                                                      entry.last_generation, ", its last"));
+  const auto found = names_.find(name);
+  const int last = found == names_.end() ? 0 : found->second.last_generation;
+  if (generation.has_value() && (*generation <= last || *generation > kMaxGeneration)) {
+    return absl::FailedPreconditionError(absl::StrCat("adapter '", name, "': generation ", *generation, ", want from ",
+                                                      last + 1, " to ", kMaxGeneration));
   }
+  if (last == kMaxGeneration) {
+    return absl::ResourceExhaustedError(absl::StrCat("adapter '", name, "' has had ", kMaxGeneration, " generations"));
+  }
+  Entry& entry = names_[name];
   if (entry.id == 0) entry.id = ++last_id_;
-  entry.last_generation = generation == kNextGeneration ? entry.last_generation + 1 : generation;
+  entry.last_generation = generation.value_or(last + 1);
   return AdapterRef{entry.id, entry.last_generation};
 }
 
@@ -101,7 +104,7 @@ AdapterInfo AdapterStore::Install(AdapterRef ref, AdapterInfo info, const LoraWe
 absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const LoraWeights& weights,
                                                   const std::string& path, const std::string& job_id) {
   RETURN_IF_ERROR(CheckAdapterName(name));
-  ASSIGN_OR_RETURN(const AdapterRef ref, TakeGeneration(name, kNextGeneration));
+  ASSIGN_OR_RETURN(const AdapterRef ref, TakeGeneration(name, std::nullopt));
   return Install(ref, {.name = name, .path = path, .job_id = job_id}, weights);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -52,6 +53,8 @@ class Adapter {
 // Shared because the store, and every request that runs with it, keep a generation alive. Not to outlive the backend.
 using AdapterLease = std::shared_ptr<const Adapter>;
 
+inline constexpr int kMaxGeneration = 1'000'000'000;
+
 // [A-Za-z0-9._-]{1,64}, not beginning with a dot: a name may become a directory's.
 absl::Status CheckAdapterName(std::string_view name);
 
@@ -70,8 +73,8 @@ class AdapterStore {
                                       const std::string& job_id);
   // Reads a PEFT directory (adapter/peft_files.h) and publishes it.
   absl::StatusOr<AdapterInfo> Load(const std::string& name, const std::string& path);
-  // The same under a number that the generation had before the daemon was started anew. FAILED_PRECONDITION unless it is
-  // above all that the name has had.
+  // The same under the number, 1 .. kMaxGeneration, that the generation had before the daemon was started anew.
+  // FAILED_PRECONDITION unless it is above all that the name has had.
   absl::StatusOr<AdapterInfo> Restore(const std::string& name, const std::string& path, int generation);
   // New requests no longer find it; leases stay. NOT_FOUND suggests the nearest names.
   absl::Status Unload(const std::string& name);
@@ -99,10 +102,11 @@ class AdapterStore {
     AdapterLease newest;  // null while unloaded
   };
   static std::pair<int32_t, int32_t> Key(AdapterRef ref) { return {ref.id, ref.generation}; }
-  // Sorted.
-  // Takes the name's next generation, or the given one.
-  absl::StatusOr<AdapterRef> TakeGeneration(const std::string& name, int generation);
+  // Takes the name's next generation, or the given one: from then on nobody else gets it.
+  absl::StatusOr<AdapterRef> TakeGeneration(const std::string& name, std::optional<int> generation);
+  // Prepares the weights of a generation that was taken, and makes it the one that new requests get. Completes `info`.
   AdapterInfo Install(AdapterRef ref, AdapterInfo info, const LoraWeights& weights);
+  // Sorted.
   std::vector<std::string> LoadedNames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Backend& backend_;

@@ -19,13 +19,13 @@ class CheckFailure {
 
 }  // namespace tandem
 
-#define CHECK(condition)                                       \
-  switch (0)                                                   \
-  case 0:                                                      \
-  default:                                                     \
-    if (__builtin_expect(static_cast<bool>(condition), true))  \
-      ;                                                        \
-    else                                                       \
+#define CHECK(condition)                                      \
+  switch (0)                                                  \
+  case 0:                                                     \
+  default:                                                    \
+    if (__builtin_expect(static_cast<bool>(condition), true)) \
+      ;                                                       \
+    else                                                      \
       ::tandem::CheckFailure(__FILE__, __LINE__, #condition).stream()
 
 #define CHECK_EQ(a, b) CHECK((a) == (b)) << "got " << (a) << ", want " << (b) << " "

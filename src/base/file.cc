@@ -85,7 +85,8 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
     if (!fd.ok()) return FileError(temporary, "cannot create");
     status = WriteAndSync(fd.get(), temporary, contents);
   }
-  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) status = FileError(path, "cannot rename into place");
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
+    status = FileError(path, "cannot rename into place");
   if (!status.ok()) {
     ::unlink(temporary.c_str());
     return status;

@@ -13,7 +13,8 @@ namespace tandem {
 // RESOURCE_EXHAUSTED where it is larger than max_bytes.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30);
 
-// Writes to a temporary name in the same directory, syncs file and directory, renames: readers see old or new, never half.
+// Writes to a temporary name in the same directory, syncs file and directory, renames: readers see old or new, never
+// half.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
 // A read-only mapping of a whole file; unmapped on destruction. An empty file maps to an empty view.

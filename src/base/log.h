@@ -8,7 +8,8 @@
 
 namespace tandem {
 
-// Sets level ("trace", "debug", "info", "warn", "error", "off"); an unknown one is INVALID_ARGUMENT. Call once, from main.
+// Sets level ("trace", "debug", "info", "warn", "error", "off"); an unknown one is INVALID_ARGUMENT. Call once, from
+// main.
 absl::Status InitLogging(std::string_view level);
 
 }  // namespace tandem

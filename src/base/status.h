@@ -21,11 +21,11 @@ inline absl::Status Annotate(const absl::Status& status, std::string_view contex
 #define TANDEM_STATUS_CONCAT(a, b) TANDEM_STATUS_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expression` is not OK.
-#define RETURN_IF_ERROR(expression)                                        \
-  do {                                                                     \
-    if (absl::Status tandem_status = (expression); !tandem_status.ok()) {  \
-      return tandem_status;                                                \
-    }                                                                      \
+#define RETURN_IF_ERROR(expression)                                       \
+  do {                                                                    \
+    if (absl::Status tandem_status = (expression); !tandem_status.ok()) { \
+      return tandem_status;                                               \
+    }                                                                     \
   } while (0)
 
 // ASSIGN_OR_RETURN(auto file, OpenFile(path)): declares or assigns, or returns the error.

@@ -22,12 +22,13 @@ class ThreadPool {
 
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls fn(index, thread) for each index in [0, count); returns when all are done. Indices are handed out in order, one
-  // at a time. Not reentrant; one caller at a time.
+  // Calls fn(index, thread) for each index in [0, count); returns when all are done. Indices are handed out in order,
+  // one at a time. Not reentrant; one caller at a time.
   template <typename Fn>
   void For(int64_t count, Fn&& fn) {
     using F = std::remove_reference_t<Fn>;
-    Run(count, [](void* f, int64_t index, int thread) { (*static_cast<F*>(f))(index, thread); }, &fn);
+    Run(
+        count, [](void* f, int64_t index, int thread) { (*static_cast<F*>(f))(index, thread); }, &fn);
   }
 
  private:

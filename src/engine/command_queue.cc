@@ -20,11 +20,12 @@ void CommandQueue::RunAll() {
 
 void CommandQueue::Wait(absl::Duration timeout) {
   const absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(
-      absl::Condition(
-          +[](CommandQueue* queue) ABSL_NO_THREAD_SAFETY_ANALYSIS { return queue->closed_ || !queue->commands_.empty(); },
-          this),
-      timeout);
+  mutex_.AwaitWithTimeout(absl::Condition(
+                              +[](CommandQueue* queue) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                                return queue->closed_ || !queue->commands_.empty();
+                              },
+                              this),
+                          timeout);
 }
 
 void CommandQueue::Close() {

@@ -10,7 +10,8 @@
 
 namespace tandem {
 
-// Thread-safe. Commands that are still queued when the queue is closed, or posted later, are dropped unrun: Post says so.
+// Thread-safe. Commands that are still queued when the queue is closed, or posted later, are dropped unrun: Post says
+// so.
 class CommandQueue {
  public:
   using Command = std::function<void()>;

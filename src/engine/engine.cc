@@ -18,7 +18,9 @@ constexpr absl::Duration kIdlePoll = absl::Milliseconds(20);
 // Tokens of a KV block that the CPU backend lays out (backend/cpu/kv_layout.h).
 constexpr int kCpuKvBlockSize = 16;
 
-absl::Status Draining() { return absl::UnavailableError("the daemon is shutting down"); }
+absl::Status Draining() {
+  return absl::UnavailableError("the daemon is shutting down");
+}
 
 }  // namespace
 
@@ -55,13 +57,14 @@ absl::Status Engine::Load() {
 
   adapters_ = std::make_unique<AdapterStore>(*backend_, desc.linear_shapes());
   const int blocks = options_.kv_capacity_tokens / options_.kv_block_size;
-  ASSIGN_OR_RETURN(model_, Model::Load(options_.model_path,
-                                       {.max_batch_rows = std::max(options_.scheduler.max_batch_rows,
-                                                                   options_.training.backward_window),
-                                        .max_context = options_.max_context,
-                                        .kv_blocks = blocks,
-                                        .kv_block_size = options_.kv_block_size},
-                                       *backend_, *adapters_));
+  ASSIGN_OR_RETURN(
+      model_,
+      Model::Load(options_.model_path,
+                  {.max_batch_rows = std::max(options_.scheduler.max_batch_rows, options_.training.backward_window),
+                   .max_context = options_.max_context,
+                   .kv_blocks = blocks,
+                   .kv_block_size = options_.kv_block_size},
+                  *backend_, *adapters_));
   RETURN_IF_ERROR(LoadAdapters());
 
   pool_ = std::make_unique<BlockPool>(blocks, options_.kv_block_size);
@@ -145,9 +148,8 @@ void Engine::Drain(absl::Duration grace) {
   while (RunOnStepThread([&] { idle = inference_->idle(); }) && !idle && absl::Now() < deadline) {
     absl::SleepFor(std::min(kIdlePoll, deadline - absl::Now()));
   }
-  RunOnStepThread([this] {
-    inference_->AbortAll(absl::UnavailableError("the daemon was shut down before the request finished"));
-  });
+  RunOnStepThread(
+      [this] { inference_->AbortAll(absl::UnavailableError("the daemon was shut down before the request finished")); });
   commands_.Close();
   if (step_thread_.joinable()) step_thread_.join();
 }
@@ -156,8 +158,7 @@ absl::Status Engine::CheckRequest(const GenerateRequest& request) const {
   if (request.prompt.empty()) return absl::InvalidArgumentError("the prompt has no token, want at least 1");
   for (const int32_t token : request.prompt) {
     if (token < 0 || token >= desc().vocab) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("prompt token ", token, ", want one in [0, ", desc().vocab, ")"));
+      return absl::InvalidArgumentError(absl::StrCat("prompt token ", token, ", want one in [0, ", desc().vocab, ")"));
     }
   }
   const int64_t total = static_cast<int64_t>(request.prompt.size()) + request.stop.max_tokens;
@@ -191,21 +192,25 @@ void Engine::Abort(const std::string& request_id) {
   commands_.Post([this, request_id] { inference_->Abort(request_id); });
 }
 
-std::vector<AdapterInfo> Engine::ListAdapters() const { return adapters_->List(); }
+std::vector<AdapterInfo> Engine::ListAdapters() const {
+  return adapters_->List();
+}
 
 absl::StatusOr<AdapterInfo> Engine::LoadAdapter(const std::string& name, const std::string& path) {
   if (draining_.load()) return Draining();
   return adapters_->Load(name, path);
 }
 
-absl::Status Engine::UnloadAdapter(const std::string& name) { return adapters_->Unload(name); }
+absl::Status Engine::UnloadAdapter(const std::string& name) {
+  return adapters_->Unload(name);
+}
 
 void Engine::PublishStatus(absl::Duration step_time) {
   const InferenceCounts inference = inference_->counts();
   const absl::Time now = absl::Now();
   const absl::MutexLock lock(&status_mutex_);
-  inference_rate_.Add(now, inference.prompt_tokens + inference.generated_tokens - status_.prompt_tokens -
-                               status_.generated_tokens);
+  inference_rate_.Add(
+      now, inference.prompt_tokens + inference.generated_tokens - status_.prompt_tokens - status_.generated_tokens);
   training_rate_.Add(now, training_->trained_tokens() - status_.trained_tokens);
   status_.running_requests = inference.running;
   status_.waiting_requests = inference.waiting;

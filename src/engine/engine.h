@@ -29,15 +29,15 @@ namespace tandem {
 
 struct EngineOptions {
   std::string model_path;
-  int threads = 0;                // of the CPU backend; 0: one per core
-  int max_context = 0;            // tokens; 0: the model's
-  int kv_capacity_tokens = 16384; // of the whole pool
+  int threads = 0;                 // of the CPU backend; 0: one per core
+  int max_context = 0;             // tokens; 0: the model's
+  int kv_capacity_tokens = 16384;  // of the whole pool
   int kv_block_size = 16;
   SchedulerOptions scheduler;
   InferenceOptions inference;
   TrainingOptions training;
   int max_queued_jobs = 64;
-  std::string adapters_directory; // where jobs write what they publish
+  std::string adapters_directory;                             // where jobs write what they publish
   std::vector<std::pair<std::string, std::string>> adapters;  // (name, PEFT directory) loaded at start
 };
 

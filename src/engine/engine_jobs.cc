@@ -8,17 +8,18 @@ namespace tandem {
 
 void Engine::CreateTraining() {
   io_ = std::make_unique<IoThread>();
-  training_ = std::make_unique<TrainingSource>(TrainingParts{.desc = &desc(),
-                                                             .backend = backend_.get(),
-                                                             .pool = pool_.get(),
-                                                             .sequence_ids = &sequence_ids_,
-                                                             .registry = &jobs_,
-                                                             .publication = {.store = adapters_.get(),
-                                                                             .registry = &jobs_,
-                                                                             .io = io_.get(),
-                                                                             .adapters_dir = options_.adapters_directory,
-                                                                             .base_model = options_.model_path},
-                                                             .options = options_.training});
+  training_ =
+      std::make_unique<TrainingSource>(TrainingParts{.desc = &desc(),
+                                                     .backend = backend_.get(),
+                                                     .pool = pool_.get(),
+                                                     .sequence_ids = &sequence_ids_,
+                                                     .registry = &jobs_,
+                                                     .publication = {.store = adapters_.get(),
+                                                                     .registry = &jobs_,
+                                                                     .io = io_.get(),
+                                                                     .adapters_dir = options_.adapters_directory,
+                                                                     .base_model = options_.model_path},
+                                                     .options = options_.training});
 }
 
 PrepareContext Engine::MakePrepareContext() const {
@@ -58,15 +59,21 @@ absl::StatusOr<JobInfo> Engine::CreateJob(JobSpec spec) {
   return created.info;
 }
 
-absl::StatusOr<JobInfo> Engine::GetJob(const std::string& id) const { return jobs_.Get(id); }
+absl::StatusOr<JobInfo> Engine::GetJob(const std::string& id) const {
+  return jobs_.Get(id);
+}
 
-std::vector<JobInfo> Engine::ListJobs() const { return jobs_.List(); }
+std::vector<JobInfo> Engine::ListJobs() const {
+  return jobs_.List();
+}
 
 absl::Status Engine::WatchJob(const std::string& id, int64_t first_event, std::shared_ptr<JobSink> sink) {
   return jobs_.Watch(id, first_event, std::move(sink));
 }
 
-void Engine::StopWatching(const std::string& id, const JobSink* sink) { jobs_.StopWatching(id, sink); }
+void Engine::StopWatching(const std::string& id, const JobSink* sink) {
+  jobs_.StopWatching(id, sink);
+}
 
 absl::StatusOr<JobInfo> Engine::CancelJob(const std::string& id) {
   ASSIGN_OR_RETURN(const JobId number, jobs_.NumberOf(id));

@@ -10,7 +10,8 @@
 
 namespace tandem {
 
-// The adapters of one batch's rows. Neighbouring spans of one adapter share a segment. Borrows the adapters for the step.
+// The adapters of one batch's rows. Neighbouring spans of one adapter share a segment. Borrows the adapters for the
+// step.
 class Bypasses {
  public:
   Bypasses(std::span<const Span> spans, const AdapterStore& adapters);

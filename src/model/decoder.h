@@ -29,16 +29,16 @@ struct DecoderContext {
 // gradient in the tensor that the forward keeps the value in.
 struct DecoderScratch {
   DecoderScratch(const ModelDesc& desc, int max_rows);
-  Tensor normed;            // [max_rows, hidden]
-  Tensor q, attention;      // [max_rows, num_heads * head_dim]
-  Tensor k, v;              // [max_rows, num_kv_heads * head_dim]
-  Tensor lse;               // [max_rows, num_heads]
-  Tensor gate, up, gated;   // [max_rows, ffn]
-  Tensor dnormed, dgated;   // as normed and gated
+  Tensor normed;           // [max_rows, hidden]
+  Tensor q, attention;     // [max_rows, num_heads * head_dim]
+  Tensor k, v;             // [max_rows, num_kv_heads * head_dim]
+  Tensor lse;              // [max_rows, num_heads]
+  Tensor gate, up, gated;  // [max_rows, ffn]
+  Tensor dnormed, dgated;  // as normed and gated
 };
 
-// Runs all rows of the batch through every layer. hidden [num_rows, hidden] receives the last layer's output, before the
-// final norm. Writes K and V of all rows to the pool and what backward needs to the tapes of kTrainForward spans.
+// Runs all rows of the batch through every layer. hidden [num_rows, hidden] receives the last layer's output, before
+// the final norm. Writes K and V of all rows to the pool and what backward needs to the tapes of kTrainForward spans.
 void DecoderForward(const DecoderContext& context, const Batch& batch, DecoderScratch& scratch,
                     const TensorView& hidden);
 

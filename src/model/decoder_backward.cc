@@ -13,8 +13,8 @@
 namespace tandem {
 namespace {
 
-// Backward of one layer over one window. Scratch tensors hold the gradients of what the forward keeps in them; those two
-// that the forward's values are needed for (norm outputs, silu(gate) * up) are recomputed on the way.
+// Backward of one layer over one window. Scratch tensors hold the gradients of what the forward keeps in them; those
+// two that the forward's values are needed for (norm outputs, silu(gate) * up) are recomputed on the way.
 class Backward {
  public:
   Backward(const DecoderContext& context, const BackwardUnit& unit, DecoderScratch& scratch)

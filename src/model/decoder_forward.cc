@@ -73,7 +73,7 @@ class Forward {
   }
 
   // The rows of training spans to their tapes, each at its own position.
-  void Save(int layer, Tensor Tape::Layer::* where, const TensorView& rows) {
+  void Save(int layer, Tensor Tape::Layer::*where, const TensorView& rows) {
     for (const Span& span : batch_.spans) {
       if (span.tape == nullptr) continue;
       const TensorView saved = (span.tape->layers()[layer].*where).view().Rows(span.first_position, span.num_rows);

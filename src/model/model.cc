@@ -98,8 +98,8 @@ void Model::Sample(const Batch& batch, StepResult& result) {
   }
 }
 
-// The loss of a training or evaluation span; a training span's gradient goes to its tape, through the final norm, so that
-// backward starts at the last layer's output.
+// The loss of a training or evaluation span; a training span's gradient goes to its tape, through the final norm, so
+// that backward starts at the last layer's output.
 double Model::Loss(const Span& span, const Batch& batch) {
   if (span.kind != SpanKind::kTrainForward && span.kind != SpanKind::kEvaluate) return 0;
   const TensorView hidden = hidden_.view().Rows(span.first_row, span.num_rows);

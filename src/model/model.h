@@ -12,8 +12,8 @@
 namespace tandem {
 
 struct ModelOptions {
-  int max_batch_rows = 512;      // rows of one batch, and of one backward window
-  int max_context = 0;           // tokens of a sequence; 0: the model's own
+  int max_batch_rows = 512;  // rows of one batch, and of one backward window
+  int max_context = 0;       // tokens of a sequence; 0: the model's own
   int kv_blocks = 1024;
   int kv_block_size = 16;
 };

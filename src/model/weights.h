@@ -23,13 +23,13 @@ struct ModelWeights {
   std::unique_ptr<Matrix> untied_head;  // [vocab, hidden]; null where the head is the embedding
   Tensor final_norm;                    // [hidden] f32
   std::vector<LayerWeights> layers;
-  DType dtype = DType::kF32;            // of the linears
+  DType dtype = DType::kF32;  // of the linears
 
   const Matrix& head() const { return untied_head ? *untied_head : *embedding; }
 };
 
-// Takes every tensor of the description from the checkpoint. NOT_FOUND or INVALID_ARGUMENT names the tensor, its shape and
-// the one that config.json asks for. The checkpoint is not needed afterwards.
+// Takes every tensor of the description from the checkpoint. NOT_FOUND or INVALID_ARGUMENT names the tensor, its shape
+// and the one that config.json asks for. The checkpoint is not needed afterwards.
 absl::StatusOr<ModelWeights> LoadWeights(const ModelDesc& desc, const Checkpoint& checkpoint, Backend& backend);
 
 }  // namespace tandem

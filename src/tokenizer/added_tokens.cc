@@ -94,8 +94,7 @@ bool TokenTrie::Find(std::string_view text, size_t from, Match* match) const {
   return false;
 }
 
-absl::StatusOr<AddedTokens> AddedTokens::Make(const Json* list, const Vocabulary& model,
-                                              const Normalizer* normalizer) {
+absl::StatusOr<AddedTokens> AddedTokens::Make(const Json* list, const Vocabulary& model, const Normalizer* normalizer) {
   AddedTokens added;
   if (list != nullptr && !list->is_array()) return WrongType("added_tokens", *list, "an array");
   int32_t next_id = model.num_tokens();

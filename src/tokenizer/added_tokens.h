@@ -21,10 +21,10 @@ struct AddedToken {
   std::string content;
   int32_t id = 0;
   bool special = false;
-  bool single_word = false;       // not where a word character touches it
-  bool lstrip = false;            // takes the white space before it
-  bool rstrip = false;            // and behind it
-  bool normalized = false;        // is looked for in the normalized text
+  bool single_word = false;        // not where a word character touches it
+  bool lstrip = false;             // takes the white space before it
+  bool rstrip = false;             // and behind it
+  bool normalized = false;         // is looked for in the normalized text
   std::string normalized_content;  // content as the normalizer leaves it; content itself where not normalized
 };
 
@@ -54,9 +54,8 @@ class TokenTrie {
 // Immutable after Make; thread-safe.
 class AddedTokens {
  public:
-  // Reads the file's list. As in the tokenizers library, a token that the model knows keeps the model's id and others are
-  // numbered from the end of its vocabulary on.
-  // `normalizer` may be null.
+  // Reads the file's list. As in the tokenizers library, a token that the model knows keeps the model's id and others
+  // are numbered from the end of its vocabulary on. `normalizer` may be null.
   static absl::StatusOr<AddedTokens> Make(const Json* list, const Vocabulary& model, const Normalizer* normalizer);
 
   struct Segment {

@@ -88,7 +88,8 @@ absl::Status Bpe::ReadMerges(const Json& config) {
       if (space == text.npos || text.find(' ', space + 1) != text.npos) {
         return absl::InvalidArgumentError(absl::StrCat(path(), " is '", text, "', want two tokens and one space"));
       }
-      RETURN_IF_ERROR(AddMerge(path(), std::string_view(text).substr(0, space), std::string_view(text).substr(space + 1)));
+      RETURN_IF_ERROR(
+          AddMerge(path(), std::string_view(text).substr(0, space), std::string_view(text).substr(space + 1)));
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
       RETURN_IF_ERROR(AddMerge(path(), merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>()));
     } else {
@@ -104,9 +105,10 @@ absl::Status Bpe::AddMerge(const std::string& path, std::string_view left, std::
   for (int i = 0; i < 3; ++i) {
     if (ids[i].has_value()) continue;
     return absl::InvalidArgumentError(absl::StrCat(path, " joins '", std::string(left), "' and '", std::string(right),
-                                                   "', but '", i == 0   ? std::string(left)
-                                                               : i == 1 ? std::string(right)
-                                                                        : joined,
+                                                   "', but '",
+                                                   i == 0   ? std::string(left)
+                                                   : i == 1 ? std::string(right)
+                                                            : joined,
                                                    "' is not in model.vocab"));
   }
   const int32_t rank = static_cast<int32_t>(merges_.size());

@@ -1,4 +1,5 @@
-// Byte-pair encoding: a word starts as its characters; the neighbours whose merge ranks first are joined until none can be.
+// Byte-pair encoding: a word starts as its characters; the neighbours whose merge ranks first are joined until none can
+// be.
 #pragma once
 
 #include "absl/container/flat_hash_map.h"

@@ -62,18 +62,32 @@ absl::StatusOr<std::optional<std::string>> ReadSource(const Json& config) {
   return absl::InvalidArgumentError("chat_template has no entry named 'default'");
 }
 
-// As apply_chat_template: templates tell a missing key from none.
-OrderedJson WithoutNulls(const OrderedJson& messages) {
-  if (!messages.is_array()) return messages;
-  OrderedJson kept = OrderedJson::array();
-  for (const OrderedJson& message : messages) {
-    OrderedJson& copy = kept.emplace_back(message.is_object() ? OrderedJson::object() : message);
-    if (!message.is_object()) continue;
-    for (const auto& [key, value] : message.items()) {
-      if (!value.is_null()) copy[key] = value;
-    }
+// The names that a message's reasoning goes by; transformers fills the first two from whichever is given.
+constexpr std::array<const char*, 3> kReasoning = {"reasoning_content", "thinking", "reasoning"};
+
+// As apply_chat_template and render_jinja_template prepare a message: no key whose value is null (templates tell a
+// missing key from none), and its reasoning under both names that templates read.
+OrderedJson PrepareMessage(const OrderedJson& message) {
+  if (!message.is_object()) return message;
+  const OrderedJson* reasoning = nullptr;
+  for (const char* const name : kReasoning) {
+    const auto found = message.find(name);
+    if (reasoning == nullptr && found != message.end() && !found->is_null()) reasoning = &*found;
   }
-  return kept;
+  OrderedJson prepared = OrderedJson::object();
+  if (reasoning != nullptr) prepared["thinking"] = *reasoning;
+  for (const auto& [key, value] : message.items()) {
+    if (!value.is_null()) prepared[key] = value;
+  }
+  if (reasoning != nullptr) prepared["reasoning_content"] = *reasoning;
+  return prepared;
+}
+
+OrderedJson PrepareMessages(const OrderedJson& messages) {
+  if (!messages.is_array()) return messages;
+  OrderedJson prepared = OrderedJson::array();
+  for (const OrderedJson& message : messages) prepared.push_back(PrepareMessage(message));
+  return prepared;
 }
 
 }  // namespace
@@ -91,7 +105,7 @@ class ChatTemplate::Impl {
     OrderedJson all = special_tokens_;
     all["tools"] = all["documents"] = nullptr;
     all["add_generation_prompt"] = false;
-    for (const auto& [name, value] : variables.items()) all[name] = name == "messages" ? WithoutNulls(value) : value;
+    for (const auto& [name, value] : variables.items()) all[name] = name == "messages" ? PrepareMessages(value) : value;
     for (const auto& [name, value] : all.items()) {
       absl::StatusOr<jinja::Value> converted = jinja::ValueFromJson(value, &interpreter.heap());
       if (!converted.ok()) return Annotate(converted.status(), name);
@@ -127,8 +141,9 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Load(const std::stri
   absl::StatusOr<std::optional<std::string>> source = ReadSource(config);
   if (!source.ok()) return Annotate(source.status(), config_path);
   if (!source->has_value()) {
-    return absl::NotFoundError(absl::StrCat(directory, " has no chat template: neither chat_template.jinja nor "
-                                                       "chat_template in tokenizer_config.json"));
+    return absl::NotFoundError(absl::StrCat(directory,
+                                            " has no chat template: neither chat_template.jinja nor "
+                                            "chat_template in tokenizer_config.json"));
   }
   auto parsed = Parse(**std::move(source), *std::move(special_tokens));
   return parsed.ok() ? std::move(parsed) : Annotate(parsed.status(), config_path + ": chat_template");
@@ -139,7 +154,8 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Parse(std::string so
     return absl::InvalidArgumentError(absl::StrCat("the template is not UTF-8 at byte ", invalid));
   }
   if (!special_tokens.is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat("special tokens are ", DescribeJson(special_tokens), ", want an object"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("special tokens are ", DescribeJson(special_tokens), ", want an object"));
   }
   ASSIGN_OR_RETURN(jinja::ParsedTemplate parsed, jinja::Parse(source));
   return std::unique_ptr<ChatTemplate>(
@@ -150,6 +166,8 @@ absl::StatusOr<RenderedChat> ChatTemplate::Render(const OrderedJson& variables, 
   return impl_->Render(variables, now);
 }
 
-bool ChatTemplate::has_generation_blocks() const { return impl_->has_generation_blocks(); }
+bool ChatTemplate::has_generation_blocks() const {
+  return impl_->has_generation_blocks();
+}
 
 }  // namespace tandem

@@ -40,8 +40,8 @@ class ByteLevelStep : public DecodeStep {
   std::string pending_;  // an unfinished character
 };
 
-// Tokens <0x00> to <0xFF> are bytes. A run of them that is not UTF-8 gives one U+FFFD for each, so the whole run must be
-// known before anything of it is text.
+// Tokens <0x00> to <0xFF> are bytes. A run of them that is not UTF-8 gives one U+FFFD for each, so the whole run must
+// be known before anything of it is text.
 class ByteFallbackStep : public DecodeStep {
  public:
   void Push(std::string token, Tokens* out) override {
@@ -88,8 +88,8 @@ class ReplaceStep : public DecodeStep {
   std::string content_;
 };
 
-// Takes up to `start` times `content` from the front of each token and `stop` times from its end; where tokens are fused,
-// from the front of the whole text.
+// Takes up to `start` times `content` from the front of each token and `stop` times from its end; where tokens are
+// fused, from the front of the whole text.
 class StripStep : public DecodeStep {
  public:
   StripStep(std::string content, int64_t start, int64_t stop, bool fused)
@@ -113,8 +113,7 @@ class StripStep : public DecodeStep {
 
 class MetaspaceStep : public DecodeStep {
  public:
-  MetaspaceStep(std::string replacement, bool drops_first)
-      : replacement_(std::move(replacement)), drop_(drops_first) {}
+  MetaspaceStep(std::string replacement, bool drops_first) : replacement_(std::move(replacement)), drop_(drops_first) {}
   void Push(std::string token, Tokens* out) override {
     std::string text;
     for (size_t at = 0; at < token.size();) {

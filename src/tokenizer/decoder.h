@@ -1,4 +1,5 @@
-// decoder of tokenizer.json: token strings back to text, one token at a time, so that streaming and whole decoding are one.
+// decoder of tokenizer.json: token strings back to text, one token at a time, so that streaming and whole decoding are
+// one.
 #pragma once
 
 #include <functional>

@@ -107,11 +107,10 @@ char32_t Compose(char32_t first, char32_t second) {
   }
   const bool is_open_syllable = first - kSyllables < kNumSyllables && (first - kSyllables) % kNumTrailing == 0;
   if (is_open_syllable && second > kTrailing && second < kTrailing + kNumTrailing) return first + (second - kTrailing);
-  const auto found = std::lower_bound(
-      std::begin(kCompositions), std::end(kCompositions), Composition{first, second, 0},
-      [](const Composition& a, const Composition& b) {
-        return a.first != b.first ? a.first < b.first : a.second < b.second;
-      });
+  const auto found = std::lower_bound(std::begin(kCompositions), std::end(kCompositions), Composition{first, second, 0},
+                                      [](const Composition& a, const Composition& b) {
+                                        return a.first != b.first ? a.first < b.first : a.second < b.second;
+                                      });
   const bool hit = found != std::end(kCompositions) && found->first == first && found->second == second;
   return hit ? found->composite : 0;
 }

@@ -134,8 +134,9 @@ Made MakeNormalizer(const Json& config, const std::string& path) {
       return out;
     });
   }
-  return NotSupported(path + ".type", type, {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Replace", "Prepend", "Strip",
-                                             "Sequence", "ByteLevel"});
+  return NotSupported(
+      path + ".type", type,
+      {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Replace", "Prepend", "Strip", "Sequence", "ByteLevel"});
 }
 
 }  // namespace tandem

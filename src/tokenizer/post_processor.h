@@ -14,7 +14,8 @@ struct AddedIds {
   std::vector<int32_t> before, behind;
 };
 
-// `config` may be null: nothing is added. INVALID_ARGUMENT names the field, under `path`, that is wrong or not supported.
+// `config` may be null: nothing is added. INVALID_ARGUMENT names the field, under `path`, that is wrong or not
+// supported.
 absl::StatusOr<AddedIds> ReadPostProcessor(const Json* config, const std::string& path);
 
 }  // namespace tandem

@@ -188,8 +188,9 @@ Made MakePreTokenizer(const Json& config, const std::string& path) {
   if (type == "Punctuation") return MakePunctuation(config, path);
   if (type == "Whitespace") return MakeFixedSplit(kWordsAndSymbols, SplitBehavior::kRemoved, /*invert=*/true);
   if (type == "WhitespaceSplit") return MakeFixedSplit("\\s", SplitBehavior::kRemoved, /*invert=*/false);
-  return NotSupported(path + ".type", type, {"ByteLevel", "Split", "Digits", "Metaspace", "Punctuation", "Whitespace",
-                                             "WhitespaceSplit", "Sequence"});
+  return NotSupported(
+      path + ".type", type,
+      {"ByteLevel", "Split", "Digits", "Metaspace", "Punctuation", "Whitespace", "WhitespaceSplit", "Sequence"});
 }
 
 }  // namespace tandem

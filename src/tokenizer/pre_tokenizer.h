@@ -21,7 +21,9 @@ struct Words {
   std::string text;
   std::vector<Word> words;
 
-  std::string_view Text(const Word& word) const { return std::string_view(text).substr(word.begin, word.end - word.begin); }
+  std::string_view Text(const Word& word) const {
+    return std::string_view(text).substr(word.begin, word.end - word.begin);
+  }
 };
 
 // Immutable; thread-safe.

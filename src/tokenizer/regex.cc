@@ -160,8 +160,8 @@ absl::StatusOr<Regex> Regex::CompileForPcre(const std::string& pattern, std::str
   compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &code, &offset,
                                  context.get());
   if (compiled->code == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("'", std::string(original), "' is no regular expression: ",
-                                                   ErrorText(code), " (offset ", offset, ")"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", std::string(original), "' is no regular expression: ", ErrorText(code), " (offset ", offset, ")"));
   }
   pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE);  // where there is no JIT, pcre2_match interprets
   return Regex(std::move(compiled));

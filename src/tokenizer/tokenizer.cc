@@ -21,7 +21,8 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;  // indices of characters are 32 bits wide
 
-// The pipeline of the tokenizers library: added tokens, normalizer, pre-tokenizer, model, post-processor; decoder for the way back.
+// The pipeline of the tokenizers library: added tokens, normalizer, pre-tokenizer, model, post-processor; decoder for
+// the way back.
 class JsonTokenizer : public Tokenizer {
  public:
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const Json& config);
@@ -109,8 +110,7 @@ absl::StatusOr<std::vector<int32_t>> JsonTokenizer::Encode(std::string_view text
         continue;
       }
       const bool starts_the_input = plain.begin == 0 && segment.begin == 0;
-      RETURN_IF_ERROR(
-          EncodeText(part.substr(segment.begin, segment.end - segment.begin), starts_the_input, &ids));
+      RETURN_IF_ERROR(EncodeText(part.substr(segment.begin, segment.end - segment.begin), starts_the_input, &ids));
     }
   }
   if (special == SpecialTokens::kAdd) ids.insert(ids.end(), special_ids_.behind.begin(), special_ids_.behind.end());

@@ -41,7 +41,8 @@ class Tokenizer {
   virtual std::string IdToToken(int32_t id) const = 0;  // "" for an unknown id
   virtual bool IsSpecial(int32_t id) const = 0;
 
-  // The stream must not outlive the tokenizer. This one decodes every id by itself: for vocabularies of whole characters.
+  // The stream must not outlive the tokenizer. This one decodes every id by itself: for vocabularies of whole
+  // characters.
   virtual std::unique_ptr<DecodeStream> NewDecodeStream(bool skip_special_tokens) const;
 };
 

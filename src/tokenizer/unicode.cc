@@ -96,14 +96,30 @@ bool IsWhiteSpace(char32_t c) {
          c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-bool IsPythonSpace(char32_t c) { return IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F); }
-bool IsPrintable(char32_t c) { return c < 0x7F ? c >= 0x20 : In(kPrintable, c); }
-bool IsAlpha(char32_t c) { return In(kAlpha, c); }
-bool IsDecimal(char32_t c) { return In(kDecimal, c); }
-bool IsDigit(char32_t c) { return In(kDigit, c); }
-bool IsNumeric(char32_t c) { return In(kNumeric, c); }
-bool IsUpper(char32_t c) { return In(kUpper, c); }
-bool IsLower(char32_t c) { return In(kLower, c); }
+bool IsPythonSpace(char32_t c) {
+  return IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F);
+}
+bool IsPrintable(char32_t c) {
+  return c < 0x7F ? c >= 0x20 : In(kPrintable, c);
+}
+bool IsAlpha(char32_t c) {
+  return In(kAlpha, c);
+}
+bool IsDecimal(char32_t c) {
+  return In(kDecimal, c);
+}
+bool IsDigit(char32_t c) {
+  return In(kDigit, c);
+}
+bool IsNumeric(char32_t c) {
+  return In(kNumeric, c);
+}
+bool IsUpper(char32_t c) {
+  return In(kUpper, c);
+}
+bool IsLower(char32_t c) {
+  return In(kLower, c);
+}
 
 std::string ToLower(std::string_view text) {
   std::string out;
@@ -116,8 +132,12 @@ std::string ToLower(std::string_view text) {
   return out;
 }
 
-std::string LowerCharacters(std::string_view text) { return MapCharacters(kLowerCase, kLowerSpecial, text); }
-std::string ToUpper(std::string_view text) { return MapCharacters(kUpperCase, kUpperSpecial, text); }
+std::string LowerCharacters(std::string_view text) {
+  return MapCharacters(kLowerCase, kLowerSpecial, text);
+}
+std::string ToUpper(std::string_view text) {
+  return MapCharacters(kUpperCase, kUpperSpecial, text);
+}
 
 std::string ToTitle(std::string_view text) {
   std::string out;

@@ -20,7 +20,7 @@ bool IsLower(char32_t c);
 std::string ToLower(std::string_view text);
 std::string LowerCharacters(std::string_view text);
 std::string ToUpper(std::string_view text);
-std::string ToTitle(std::string_view text);       // every word
+std::string ToTitle(std::string_view text);        // every word
 std::string ToCapitalized(std::string_view text);  // the first character; the rest lower
 
 }  // namespace tandem

@@ -6,7 +6,8 @@
 namespace tandem {
 namespace {
 
-// What the lead byte asks for: the length and the range of the second byte (which excludes overlong forms and surrogates).
+// What the lead byte asks for: the length and the range of the second byte (which excludes overlong forms and
+// surrogates).
 struct Lead {
   int num_bytes = 0;
   uint8_t low = 0x80, high = 0xBF;

@@ -42,7 +42,9 @@ const std::string& Vocabulary::TokenOf(int32_t id) const {
   return Contains(id) ? tokens_[id] : *kNone;
 }
 
-bool Vocabulary::Contains(int32_t id) const { return id >= 0 && id < end_id() && present_[id]; }
+bool Vocabulary::Contains(int32_t id) const {
+  return id >= 0 && id < end_id() && present_[id];
+}
 
 std::vector<int32_t> FindByteTokens(const Vocabulary& vocabulary) {
   std::vector<int32_t> ids;

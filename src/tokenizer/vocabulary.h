@@ -21,7 +21,8 @@ class Vocabulary {
   Vocabulary(Vocabulary&&) = default;
   Vocabulary& operator=(Vocabulary&&) = default;
 
-  // All entries at once; of equal tokens the last one counts. INVALID_ARGUMENT where an id is negative, too large or taken.
+  // All entries at once; of equal tokens the last one counts. INVALID_ARGUMENT where an id is negative, too large or
+  // taken.
   absl::Status Fill(std::vector<std::pair<std::string, int64_t>> entries);
 
   std::optional<int32_t> Find(std::string_view token) const;
@@ -32,8 +33,8 @@ class Vocabulary {
   int32_t end_id() const { return static_cast<int32_t>(tokens_.size()); }  // highest id + 1
 
  private:
-  std::vector<std::string> tokens_;                    // by id; "" in gaps
-  std::vector<bool> present_;                          // by id
+  std::vector<std::string> tokens_;                     // by id; "" in gaps
+  std::vector<bool> present_;                           // by id
   absl::flat_hash_map<std::string_view, int32_t> ids_;  // views of tokens_, which never grows
 };
 

@@ -5,7 +5,6 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "tandem/batch.h"
@@ -16,6 +15,8 @@ namespace tandem {
 namespace {
 
 constexpr int kMaxReportedLines = 10;
+// Of the whole report: gRPC carries a status in 8 KiB of metadata, and writes three bytes for each that is not ASCII.
+constexpr size_t kMaxReportBytes = 2500;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 bool IsBlank(std::string_view line) {
@@ -46,14 +47,15 @@ class Loader {
   void AddLine(std::string_view line, int number) {
     const absl::Status status = TryLine(line, number);
     if (status.ok()) return;
-    if (++num_bad_ > kMaxReportedLines) return;
-    bad_.push_back(absl::StrCat(options_.name, ":", number, ":", status.message()));
+    ++num_bad_;
+    if (num_reported_ == kMaxReportedLines || report_.size() > kMaxReportBytes) return;
+    ++num_reported_;
+    absl::StrAppend(&report_, report_.empty() ? "" : "\n", options_.name, ":", number, ":", status.message());
   }
 
   absl::StatusOr<Dataset> Finish() && {
-    if (num_bad_ > kMaxReportedLines)
-      bad_.push_back(absl::StrCat("and ", num_bad_ - kMaxReportedLines, " more bad lines"));
-    if (num_bad_ > 0) return absl::InvalidArgumentError(absl::StrJoin(bad_, "\n"));
+    if (num_bad_ > num_reported_) absl::StrAppend(&report_, "\nand ", num_bad_ - num_reported_, " more bad lines");
+    if (num_bad_ > 0) return absl::InvalidArgumentError(report_);
     if (dataset_.samples.empty()) return absl::InvalidArgumentError(absl::StrCat(options_.name, ": no samples"));
     return std::move(dataset_);
   }
@@ -88,8 +90,8 @@ class Loader {
   const SampleEncoder& encoder_;
   const DatasetOptions& options_;
   Dataset dataset_;
-  int num_bad_ = 0;
-  std::vector<std::string> bad_;
+  int num_bad_ = 0, num_reported_ = 0;
+  std::string report_;
 };
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace tandem {
 namespace {
 
 constexpr const char* kFormats = R"(want {"messages"}, {"prompt", "completion"} or {"text"})";
-constexpr size_t kMaxReasonBytes = 240;  // the parser quotes what it read last, which may be a whole document
+constexpr size_t kMaxReasonBytes = 240;  // a reason may quote a key, or what the parser read last: a whole document
 
 const std::vector<std::string>& FormatKeys() {
   static const std::vector<std::string>& keys =
@@ -55,7 +55,7 @@ absl::Status MalformedJson(std::string_view line, std::string_view message) {
     byte -= byte > 0;
     if (message.starts_with(": ")) message.remove_prefix(2);
   }
-  return LineErrorAt(line, byte, absl::StrCat("malformed JSON: ", Shorten(message, kMaxReasonBytes)));
+  return LineErrorAt(line, byte, absl::StrCat("malformed JSON: ", std::string(message)));
 }
 
 // The string member `key` of the object at `path`.
@@ -147,7 +147,8 @@ absl::Status CheckKeys(std::string_view line, const Json& object) {
 }  // namespace
 
 absl::Status LineErrorAt(std::string_view line, size_t at, const std::string& reason) {
-  return absl::InvalidArgumentError(absl::StrCat(CountCodePoints(line.substr(0, at)) + 1, ": ", reason));
+  const size_t column = CountCodePoints(line.substr(0, at)) + 1;
+  return absl::InvalidArgumentError(absl::StrCat(column, ": ", Shorten(reason, kMaxReasonBytes)));
 }
 
 absl::StatusOr<ParsedSample> ParseSample(std::string_view line) {

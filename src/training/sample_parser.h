@@ -35,7 +35,7 @@ using ParsedSample = std::variant<ChatSample, CompletionSample, TextSample>;
 // the column counted in characters from 1.
 absl::StatusOr<ParsedSample> ParseSample(std::string_view line);
 
-// INVALID_ARGUMENT "COLUMN: reason" for the byte offset `at` of `line`.
+// INVALID_ARGUMENT "COLUMN: reason" for the byte offset `at` of `line`; long reasons are cut.
 absl::Status LineErrorAt(std::string_view line, size_t at, const std::string& reason);
 
 }  // namespace tandem

@@ -11,6 +11,8 @@
 namespace tandem {
 namespace {
 
+constexpr size_t kMaxDataNameBytes = 200;  // it stands in every message about a line
+
 // Absurd beyond these, for any model: they catch slips such as a lost decimal point.
 constexpr int kMaxBatch = 1 << 16;
 constexpr double kMaxEpochs = 1e6;
@@ -74,6 +76,13 @@ absl::Status ValidateHyperparameters(const Hyperparameters& h, int max_context) 
 absl::Status ValidateJobSpec(const JobSpec& spec, int max_context) {
   RETURN_IF_ERROR(CheckAdapterName(spec.adapter_name));
   if (spec.data.empty()) return Refuse("data", "empty", "lines of JSON");
+  if (spec.data_name.size() > kMaxDataNameBytes) {
+    return Refuse("data_name", absl::StrCat(spec.data_name.size(), " bytes long"),
+                  absl::StrCat("at most ", kMaxDataNameBytes));
+  }
+  if (!spec.init_from_adapter.empty()) {
+    RETURN_IF_ERROR(Annotate(CheckAdapterName(spec.init_from_adapter), "init_from_adapter"));
+  }
   RETURN_IF_ERROR(ValidateLora(spec));
   RETURN_IF_ERROR(ValidateHyperparameters(spec.hyperparameters, max_context));
   return AtLeast("publish_every_steps", spec.publish_every_steps, 0);

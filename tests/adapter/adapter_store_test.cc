@@ -122,6 +122,37 @@ TEST_F(AdapterStoreTest, LoadsAPeftDirectory) {
   EXPECT_EQ((*store_.Acquire("support"))->ref().generation, 1) << "a failed load changes nothing";
 }
 
+TEST_F(AdapterStoreTest, RestoresAGenerationUnderItsOldNumber) {
+  const TempDir dir;
+  ASSERT_TRUE(WritePeftAdapter(dir.Path("5"), Weights(3), "").ok());
+  const auto info = store_.Restore("support", dir.Path("5"), 5);
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->generation, 5);
+  EXPECT_EQ(info->path, dir.Path("5"));
+  EXPECT_EQ(Bypass(**store_.Acquire("support")), 18.0f);
+  EXPECT_EQ(store_.Publish("support", Weights(1), "", "")->generation, 6);
+}
+
+TEST_F(AdapterStoreTest, RestoreRefusesNumbersThatTheNameHasHadOrCannotHave) {
+  const TempDir dir;
+  ASSERT_TRUE(WritePeftAdapter(dir.Path("a"), Weights(3), "").ok());
+  ASSERT_TRUE(store_.Restore("support", dir.Path("a"), 5).ok());
+  for (const int generation : {5, 4, 0, -1, kMaxGeneration + 1}) {
+    const absl::Status status = store_.Restore("support", dir.Path("a"), generation).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << generation;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("want from 6 to 1000000000"));
+  }
+  EXPECT_EQ(store_.Restore("other", dir.Path("a"), 0).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(store_.List(), ElementsAre(Field(&AdapterInfo::generation, 5)));
+}
+
+TEST_F(AdapterStoreTest, GenerationsRunOutInsteadOfOverflowing) {
+  const TempDir dir;
+  ASSERT_TRUE(WritePeftAdapter(dir.Path("a"), Weights(3), "").ok());
+  ASSERT_TRUE(store_.Restore("support", dir.Path("a"), kMaxGeneration).ok());
+  EXPECT_EQ(store_.Publish("support", Weights(1), "", "").status().code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST_F(AdapterStoreTest, RefusesNamesThatCouldNotBeDirectories) {
   for (const std::string name :
        {std::string(), std::string("../x"), std::string(".hidden"), std::string("a/b"), std::string("a b"),
@@ -130,7 +161,7 @@ TEST_F(AdapterStoreTest, RefusesNamesThatCouldNotBeDirectories) {
     EXPECT_EQ(store_.Publish(name, Weights(1), "", "").status().code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_EQ(store_.Load(name, "/nonexistent").status().code(), absl::StatusCode::kInvalidArgument) << name;
   }
-  for (const std::string name : {std::string("a"), std::string("v1.2_final-B"), std::string(64, 'a')}) {
+  for (const std::string& name : {std::string("a"), std::string("v1.2_final-B"), std::string(64, 'a')}) {
     EXPECT_TRUE(CheckAdapterName(name).ok()) << name;
   }
   EXPECT_THAT(store_.List(), IsEmpty());

@@ -120,8 +120,8 @@ class EngineTest : public testing::Test {
     spec.adapter_name = name;
     spec.data_name = "test.jsonl";
     for (int i = 0; i < 8; ++i) {
-      spec.data += absl::StrCat("{\"prompt\": \"The ", i, ". word is\", \"completion\": \" ahoy, said the captain of ship ",
-                                i * i, "\"}\n");
+      spec.data += absl::StrCat("{\"prompt\": \"The ", i,
+                                ". word is\", \"completion\": \" ahoy, said the captain of ship ", i * i, "\"}\n");
     }
     spec.lora.rank = 8;
     spec.hyperparameters.max_steps = steps;
@@ -142,7 +142,8 @@ class EngineTest : public testing::Test {
 };
 
 TEST_F(EngineTest, GreedyTokensAreTheSameWithAndWithoutTrainingBeside) {
-  const std::vector<std::string> prompts = {"Once upon a time", "There once was a fox", "Tom wanted a red kite because", "A"};
+  const std::vector<std::string> prompts = {"Once upon a time", "There once was a fox", "Tom wanted a red kite because",
+                                            "A"};
   std::vector<std::vector<int32_t>> alone;
   for (const std::string& prompt : prompts) alone.push_back(Tokens(Request(prompt, 96)));
 

@@ -37,7 +37,9 @@ TEST_F(PublishedAdaptersTest, PassesOverWhatIsNoGeneration) {
   EXPECT_TRUE(FindPublishedAdapters(root.string()).empty());
 }
 
-TEST_F(PublishedAdaptersTest, AMissingDirectoryHasNone) { EXPECT_TRUE(FindPublishedAdapters(root.string()).empty()); }
+TEST_F(PublishedAdaptersTest, AMissingDirectoryHasNone) {
+  EXPECT_TRUE(FindPublishedAdapters(root.string()).empty());
+}
 
 }  // namespace
 }  // namespace tandem

@@ -5,7 +5,7 @@
 #include <random>
 #include <string>
 
-#include "inference/fakes.h"
+#include "inference/inference_test.h"
 
 namespace tandem {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "inference/fakes.h"
+#include "inference/inference_test.h"
 
 namespace tandem {
 namespace {

@@ -1,10 +1,13 @@
 // LoRA through the decoder: logits and gradients equal peft's, and windows change no bit of a gradient.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <random>
 
 #include "adapter/peft_files.h"
 #include "model/model_fixture.h"
+#include "store/safetensors.h"
 
 namespace tandem {
 namespace {
@@ -29,8 +32,8 @@ class Sample {
 
   int length() const { return static_cast<int>(ids_.size()); }
 
-  // Forward in windows that end at the given positions (ascending, the last is length()); the sum of losses. Each window
-  // rides beside `beside` rows of another sequence.
+  // Forward in windows that end at the given positions (ascending, the last is length()); the sum of losses. Each
+  // window rides beside `beside` rows of another sequence.
   double Forward(const std::vector<int>& ends, int beside = 0) {
     double loss = 0;
     int begin = 0, other = 0;
@@ -131,9 +134,32 @@ TEST_P(BackwardTest, LogitsThroughAdapterEqualPeft) {
     const size_t vocab = loaded.desc.vocab;
     for (size_t row = 0; row * vocab < want.size(); ++row) {
       const size_t position = prompt == "short" ? row : golden.ints("long.positions")[row];
-      EXPECT_LT(RelativeError(std::span(logits).subspan(position * vocab, vocab), want.subspan(row * vocab, vocab)), 1e-4);
+      EXPECT_LT(RelativeError(std::span(logits).subspan(position * vocab, vocab), want.subspan(row * vocab, vocab)),
+                1e-4);
     }
   }
+}
+
+// With TANDEM_PEFT_CHECK_DIR set, adapter and logits stay there for tests/golden/check_peft.py to compare with peft.
+TEST_P(BackwardTest, AnAdapterWrittenAndReadBackGivesTheSameLogits) {
+  const char* kept = std::getenv("TANDEM_PEFT_CHECK_DIR");
+  const std::filesystem::path directory =
+      std::filesystem::path(kept != nullptr ? kept : testing::TempDir()) / ("peft_check_" + GetParam());
+  std::filesystem::remove_all(directory);
+  std::filesystem::create_directories(directory);
+  const std::string written = (directory / "adapter").string();
+  ASSERT_TRUE(WritePeftAdapter(written, weights, "gqa_untied").ok());
+  ASSERT_TRUE(loaded.adapters->Load("written", written).ok());
+  const AdapterLease copy = *loaded.adapters->Acquire("written");
+
+  std::vector<int32_t> ids = golden.ints("long.ids");
+  std::vector<float> logits = loaded.Logits(ids, {}, copy->ref());
+  EXPECT_EQ(logits, loaded.Logits(ids, {}, adapter()));
+  const int64_t rows = static_cast<int64_t>(ids.size());
+  const NamedTensor tensors[] = {{"long.ids", {ids.data(), DType::kI32, {rows}}},
+                                 {"long.logits", View(logits.data(), {rows, loaded.desc.vocab})}};
+  EXPECT_TRUE(WriteSafetensors((directory / "logits.safetensors").string(), tensors, {}).ok());
+  if (kept == nullptr) std::filesystem::remove_all(directory);
 }
 
 TEST_P(BackwardTest, GradientsOfOneSampleEqualTorch) {

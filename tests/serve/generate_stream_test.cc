@@ -160,6 +160,7 @@ TEST_F(GenerateTest, ASlowReaderNeitherBlocksTheStepThreadNorLosesTokens) {
   size_t text_bytes = 0;
   while (reader->Read(&response)) {
     ++messages;
+    EXPECT_LT(response.ByteSizeLong(), 100'000u) << "clients take 4 MB at most, by default";
     for (const int32_t token : response.token_ids()) EXPECT_EQ(token, ++tokens);
     text_bytes += response.text().size();
   }

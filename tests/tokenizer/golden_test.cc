@@ -1,22 +1,29 @@
 // Encodings and decodings equal those of Hugging Face's tokenizers (tests/golden/tokenizer/make.py).
 #include <gtest/gtest.h>
 
-#include "test_files.h"
+#include "tokenizer/test_files.h"
 
 namespace tandem {
 namespace {
 
+using nlohmann::ordered_json;
+
 class TokenizerGoldenTest : public ::testing::TestWithParam<std::string> {
  protected:
+  static void SetUpTestSuite() { goldens_ = new ordered_json(ReadGolden("encodings.json")); }
+  static void TearDownTestSuite() {
+    delete goldens_;
+    goldens_ = nullptr;
+  }
+
   void SetUp() override {
-    const auto text = ReadFile(GoldenPath("tokenizers/" + GetParam() + ".json"));
-    ASSERT_TRUE(text.ok()) << text.status();
-    auto tokenizer = LoadTokenizer(*text);
+    auto tokenizer = LoadTokenizer(ReadGoldenText("tokenizers/" + GetParam() + ".json"));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     tokenizer_ = *std::move(tokenizer);
-    goldens_ = ReadGolden("encodings.json");
-    golden_ = goldens_["tokenizers"][GetParam()];
   }
+
+  const ordered_json& corpus() const { return (*goldens_)["corpus"]; }
+  const ordered_json& golden() const { return (*goldens_)["tokenizers"][GetParam()]; }
 
   std::string StreamAll(const std::vector<int32_t>& ids, bool skip_special_tokens) const {
     StreamDecoder decoder(tokenizer_.get(), skip_special_tokens);
@@ -25,30 +32,30 @@ class TokenizerGoldenTest : public ::testing::TestWithParam<std::string> {
     return text + decoder.Flush();
   }
 
+  static ordered_json* goldens_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  Json goldens_, golden_;
 };
 
+ordered_json* TokenizerGoldenTest::goldens_ = nullptr;
+
 TEST_P(TokenizerGoldenTest, EncodesTheCorpus) {
-  const Json& corpus = goldens_["corpus"];
-  ASSERT_EQ(corpus.size(), golden_["cases"].size());
-  for (size_t i = 0; i < corpus.size(); ++i) {
-    const std::string text = corpus[i];
-    const Json& golden = golden_["cases"][i];
-    const std::vector<int32_t> plain = golden["ids"];
-    const std::vector<int32_t> added = golden.value("with_special", plain);
+  ASSERT_EQ(corpus().size(), golden()["cases"].size());
+  for (size_t i = 0; i < corpus().size(); ++i) {
+    const std::string text = corpus()[i];
+    const ordered_json& expected = golden()["cases"][i];
+    const std::vector<int32_t> plain = expected["ids"];
+    const std::vector<int32_t> added = expected.value("with_special", plain);
     EXPECT_EQ(tokenizer_->Encode(text, SpecialTokens::kNone).value(), plain) << "case " << i << ": " << text;
     EXPECT_EQ(tokenizer_->Encode(text, SpecialTokens::kAdd).value(), added) << "case " << i << ": " << text;
   }
 }
 
 TEST_P(TokenizerGoldenTest, DecodesWhatItEncoded) {
-  const Json& corpus = goldens_["corpus"];
-  for (size_t i = 0; i < corpus.size(); ++i) {
-    const Json& golden = golden_["cases"][i];
-    const std::vector<int32_t> ids = golden["ids"];
-    const std::string decoded = golden.value("decoded", corpus[i].get<std::string>());
-    const std::string skipped = golden.value("decoded_skipping", decoded);
+  for (size_t i = 0; i < corpus().size(); ++i) {
+    const ordered_json& expected = golden()["cases"][i];
+    const std::vector<int32_t> ids = expected["ids"];
+    const std::string decoded = expected.value("decoded", corpus()[i].get<std::string>());
+    const std::string skipped = expected.value("decoded_skipping", decoded);
     EXPECT_EQ(tokenizer_->Decode(ids, false), decoded) << "case " << i;
     EXPECT_EQ(tokenizer_->Decode(ids, true), skipped) << "case " << i;
     EXPECT_EQ(StreamAll(ids, false), decoded) << "case " << i;
@@ -57,21 +64,23 @@ TEST_P(TokenizerGoldenTest, DecodesWhatItEncoded) {
 }
 
 TEST_P(TokenizerGoldenTest, DecodesIdsThatNoTextGives) {
-  for (const Json& golden : golden_["decodings"]) {
-    const std::vector<int32_t> ids = golden[0];
-    EXPECT_EQ(tokenizer_->Decode(ids, false), golden[1].get<std::string>()) << golden[0];
-    EXPECT_EQ(StreamAll(ids, false), golden[1].get<std::string>()) << golden[0];
+  for (const ordered_json& expected : golden()["decodings"]) {
+    const std::vector<int32_t> ids = expected[0];
+    EXPECT_EQ(tokenizer_->Decode(ids, false), expected[1].get<std::string>()) << expected[0];
+    EXPECT_EQ(StreamAll(ids, false), expected[1].get<std::string>()) << expected[0];
   }
 }
 
 TEST_P(TokenizerGoldenTest, HasTheVocabularysSize) {
-  EXPECT_EQ(tokenizer_->vocab_size(), golden_["vocab_size"].get<int>());
+  EXPECT_EQ(tokenizer_->vocab_size(), golden()["vocab_size"].get<int>());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TokenizerGoldenTest,
                          ::testing::Values("gpt2", "llama3", "qwen2", "gpt4o", "deepseek", "starcoder", "split_removed",
                                            "split_removed_inverted", "split_merged_previous", "split_merged_next",
-                                           "split_contiguous", "split_on_string", "onig_classes"),
+                                           "split_contiguous", "split_on_string", "onig_classes", "llama2_legacy",
+                                           "llama2", "gemma", "t5", "unigram_bytes", "nfc_unknown", "nfd_lower_fused",
+                                           "nfkd_vanishing"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

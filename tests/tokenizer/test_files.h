@@ -1,51 +1,37 @@
 // Files of the tokenizer tests: goldens, and model directories that a test writes itself.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 
-#include "base/file.h"
-#include "base/json.h"
+#include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
 #include "tokenizer/tokenizer.h"
 
 namespace tandem {
 
-inline std::string GoldenPath(const std::string& name) {
-  return std::string(TANDEM_SOURCE_DIR) + "/tests/golden/tokenizer/" + name;
-}
-
-inline Json ReadGolden(const std::string& name) {
-  const auto text = ReadFile(GoldenPath(name));
-  if (!text.ok()) throw std::runtime_error(std::string(text.status().message()));
-  return Json::parse(*text);
-}
+// Of tests/golden/tokenizer; keys keep their order. A missing or broken file ends the test binary.
+std::string ReadGoldenText(const std::string& name);
+nlohmann::ordered_json ReadGolden(const std::string& name);
 
 // A directory that lives as long as the object.
 class TestDirectory {
  public:
-  TestDirectory() {
-    std::string pattern = ::testing::TempDir() + "tokenizer_XXXXXX";
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TestDirectory() { std::filesystem::remove_all(path_); }
+  TestDirectory();
+  ~TestDirectory();
   const std::string& path() const { return path_; }
-  void Write(const std::string& name, const std::string& contents) const {
-    std::ofstream(path_ + "/" + name, std::ios::binary) << contents;
-  }
+  void Write(const std::string& name, const std::string& contents) const;
 
  private:
   std::string path_;
 };
 
-inline absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& json) {
-  TestDirectory directory;
-  directory.Write("tokenizer.json", json);
-  return Tokenizer::Load(directory.path());
-}
+// Loads a directory that holds this tokenizer.json.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& json);
+
+// A byte-level BPE with the 256 bytes as tokens 0 to 255, then " t" (256), "he" (257), " the" (258), and the special
+// tokens
+// <|begin|> (259) and <|end|> (260), as the document that tests change.
+nlohmann::ordered_json SmallByteLevelConfig();
 
 }  // namespace tandem

@@ -141,6 +141,15 @@ TEST_F(DatasetTest, OnlyTheFirstTenBadLinesAreSpelledOut) {
   EXPECT_THAT(error, EndsWith("\nand 15 more bad lines"));
 }
 
+TEST_F(DatasetTest, AReportOfLongReasonsStaysShort) {
+  std::string data;
+  for (int i = 0; i < 25; ++i) data += "{\"" + std::string(100'000, 'k') + "\": 1}\n";
+  const std::string error = ErrorOf(data);
+  EXPECT_LT(error.size(), 3000u);
+  EXPECT_THAT(error, HasSubstr("train.jsonl:9:2: unknown key 'kkk"));
+  EXPECT_THAT(error, EndsWith("\nand 15 more bad lines"));
+}
+
 TEST_F(DatasetTest, ASampleWithNothingToLearnIsRefused) {
   EXPECT_EQ(ErrorOf(R"({"messages": [{"role": "user", "content": "p"}]})"),
             "train.jsonl:1:1: nothing to learn: none of 4 tokens is the assistant's");
@@ -148,7 +157,10 @@ TEST_F(DatasetTest, ASampleWithNothingToLearnIsRefused) {
 
 TEST_F(DatasetTest, ASampleOfOneTokenIsRefused) {
   options_.end_token = std::nullopt;
-  EXPECT_EQ(ErrorOf(R"({"prompt": "", "completion": "x"})").substr(0, 17), "train.jsonl:1:1: ");
+  const FakeTokenizer without_begin({});
+  const absl::Status status =
+      LoadDataset(R"({"prompt": "", "completion": "x"})", without_begin, nullptr, options_).status();
+  EXPECT_EQ(status.message(), "train.jsonl:1:1: nothing to learn: 1 token(s), want at least 2");
 }
 
 TEST_F(DatasetTest, ASampleWhoseLearnedTokensAreAllCutOffIsRefused) {

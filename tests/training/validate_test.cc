@@ -50,6 +50,9 @@ TEST(ValidateJobSpec, NamesTheFieldWhatItIsAndWhatItMayBe) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double inf = std::numeric_limits<double>::infinity();
   EXPECT_EQ(ErrorOf([](S& s) { s.data = ""; }), "data is empty, want lines of JSON");
+  EXPECT_EQ(ErrorOf([](S& s) { s.data_name = std::string(300, 'a'); }),
+            "data_name is 300 bytes long, want at most 200");
+  EXPECT_THAT(ErrorOf([](S& s) { s.init_from_adapter = "a/b"; }), StartsWith("init_from_adapter: adapter name 'a/b'"));
   EXPECT_EQ(ErrorOf([](S& s) { s.lora.rank = 0; }), "lora: rank is 0, want from 1 to 4096");
   EXPECT_EQ(ErrorOf([](S& s) { s.lora.rank = 5000; }), "lora: rank is 5000, want from 1 to 4096");
   EXPECT_EQ(ErrorOf([](S& s) { s.lora.alpha = 0; }), "lora: alpha is 0, want a finite number > 0");

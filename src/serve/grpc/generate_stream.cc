@@ -8,6 +8,12 @@
 #include "serve/grpc/wire.h"
 
 namespace tandem {
+namespace {
+
+// Of text in one message: far below the 4 MB that gRPC's clients take by default.
+constexpr size_t kMaxMessageBytes = 64 << 10;
+
+}  // namespace
 
 GenerateStream* GenerateStream::Create(CallContext* shared, const grpc::CallbackServerContext& context,
                                        const grpc::ByteBuffer* request) {
@@ -56,11 +62,11 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (gone_) return;
-    pending_.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
-    pending_.mutable_text()->append(update.text);
-    pending_.mutable_usage()->set_prompt_tokens(update.usage.prompt_tokens);
-    pending_.mutable_usage()->set_completion_tokens(update.usage.completion_tokens);
-    has_pending_ = true;
+    v1::GenerateResponse& message = Open();
+    message.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
+    message.mutable_text()->append(update.text);
+    message.mutable_usage()->set_prompt_tokens(update.usage.prompt_tokens);
+    message.mutable_usage()->set_completion_tokens(update.usage.completion_tokens);
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
@@ -69,48 +75,52 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
 void GenerateStream::OnEnd(GenerationEnd end) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    end_ = std::move(end);
+    if (end.status.ok()) {
+      v1::GenerateResponse& last = Open();
+      last.mutable_text()->append(end.text);
+      last.set_finish_reason(ToProto(end.reason));
+      last.mutable_usage()->set_prompt_tokens(end.usage.prompt_tokens);
+      last.mutable_usage()->set_completion_tokens(end.usage.completion_tokens);
+      last.set_adapter_generation(end.adapter_generation);
+    }
+    end_ = std::move(end.status);
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
 }
 
-void GenerateStream::PackPending() {
-  pending_.set_request_id(request_id_);
-  pending_.set_seed(seed_);
-  out_ = ToBytes(pending_);
-  pending_.Clear();
-  has_pending_ = false;
+v1::GenerateResponse& GenerateStream::Open() {
+  // A token takes up to five bytes.
+  const auto size = [](const v1::GenerateResponse& m) { return m.text().size() + 5 * m.token_ids_size(); };
+  if (pending_.empty() || size(pending_.back()) >= kMaxMessageBytes) {
+    v1::GenerateResponse& message = pending_.emplace_back();
+    message.set_request_id(request_id_);
+    message.set_seed(seed_);
+  }
+  return pending_.back();
 }
 
 void GenerateStream::Pump() {
   std::unique_lock<std::mutex> lock(mutex_);
-  const bool ended_well = end_.has_value() && end_->status.ok();
-  if (has_pending_ && !ended_well && !gone_) {
-    PackPending();
+  if (gone_) pending_.clear();
+  const bool last = pending_.size() == 1 && end_.has_value() && end_->ok();
+  if (!pending_.empty()) {
+    out_ = ToBytes(pending_.front());
+    pending_.pop_front();
     lock.unlock();
-    StartWrite(&out_);  // busy_ until OnWriteDone
-    return;
-  }
-  if (!end_.has_value()) {
-    busy_ = false;
-    return;
-  }
-  // The last action: nothing of *this may be touched after it, and busy_ stays.
-  if (!ended_well) {
-    const grpc::Status status = ToGrpc(end_->status);
+    // Nothing of *this may be touched after the last action; after the others busy_ stays until OnWriteDone.
+    if (last) {
+      StartWriteAndFinish(&out_, grpc::WriteOptions(), grpc::Status::OK);
+    } else {
+      StartWrite(&out_);
+    }
+  } else if (end_.has_value()) {
+    const grpc::Status status = gone_ ? grpc::Status::CANCELLED : ToGrpc(*end_);
     lock.unlock();
     Finish(status);
-    return;
+  } else {
+    busy_ = false;
   }
-  pending_.mutable_text()->append(end_->text);
-  pending_.set_finish_reason(ToProto(end_->reason));
-  pending_.mutable_usage()->set_prompt_tokens(end_->usage.prompt_tokens);
-  pending_.mutable_usage()->set_completion_tokens(end_->usage.completion_tokens);
-  pending_.set_adapter_generation(end_->adapter_generation);
-  PackPending();
-  lock.unlock();
-  StartWriteAndFinish(&out_, grpc::WriteOptions(), grpc::Status::OK);
 }
 
 void GenerateStream::OnWriteDone(bool ok) {

@@ -5,6 +5,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -41,8 +42,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Abort();
   // Takes the next action: write, finish, or rest. Called by whoever holds `busy_`.
   void Pump();
-  // Moves pending_ into out_ as the next message.
-  void PackPending() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The message that takes the next news.
+  v1::GenerateResponse& Open() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   CallContext* const shared_;
   const absl::Time deadline_;
@@ -52,12 +53,11 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   uint64_t seed_ = 0;
 
   std::mutex mutex_;
-  std::string request_id_ ABSL_GUARDED_BY(mutex_);  // "" before the request was submitted
-  v1::GenerateResponse pending_ ABSL_GUARDED_BY(mutex_);
-  bool has_pending_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string request_id_ ABSL_GUARDED_BY(mutex_);                    // "" before the request was submitted
+  std::deque<v1::GenerateResponse> pending_ ABSL_GUARDED_BY(mutex_);  // not yet written; the last one is open
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;  // a Pump is posted or running, or a write is in flight
   bool gone_ ABSL_GUARDED_BY(mutex_) = false;  // the client: cancelled, vanished, or a write failed
-  std::optional<GenerationEnd> end_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer out_;  // of the write in flight
 };
 

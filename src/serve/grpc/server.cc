@@ -24,9 +24,9 @@
 namespace tandem {
 namespace {
 
-constexpr int kKeepaliveMs = 30'000;         // a peer that lost its cable is noticed after this ...
-constexpr int kKeepaliveTimeoutMs = 10'000;  // ... and this
-constexpr int kMinClientPingMs = 5'000;      // clients may ping as often
+constexpr int kKeepaliveMs = 30'000;              // a peer that lost its cable is noticed after this ...
+constexpr int kKeepaliveTimeoutMs = 10'000;       // ... and this
+constexpr int kMinClientPingMs = 5'000;           // clients may ping as often
 constexpr size_t kMaxDataFile = size_t{1} << 30;  // of a job, on this machine
 
 std::string HostPort(const std::string& address, int port) {

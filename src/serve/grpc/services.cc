@@ -86,7 +86,8 @@ class FineTuningService final : public FineTuningBase {
   absl::StatusOr<v1::Job> Create(v1::CreateJobRequest& request) const {
     RETURN_IF_ERROR(shared_->CheckServing());
     ASSIGN_OR_RETURN(JobInput input, FromProto(request));
-    ASSIGN_OR_RETURN(JobSpec spec, BuildJobSpec(std::move(input), shared_->parts.model.max_context, shared_->max_data_bytes));
+    ASSIGN_OR_RETURN(JobSpec spec,
+                     BuildJobSpec(std::move(input), shared_->parts.model.max_context, shared_->max_data_bytes));
     ASSIGN_OR_RETURN(const JobInfo job, api().CreateJob(std::move(spec)));
     return ToProto(job);
   }

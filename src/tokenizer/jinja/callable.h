@@ -29,7 +29,8 @@ class Evaluator {
   virtual ~Evaluator() = default;
   virtual Heap& heap() = 0;
   virtual absl::StatusOr<Value> CallValue(const Value& function, const Arguments& arguments) = 0;
-  virtual absl::StatusOr<Value> ApplyFilter(const std::string& name, const Value& value, const Arguments& arguments) = 0;
+  virtual absl::StatusOr<Value> ApplyFilter(const std::string& name, const Value& value,
+                                            const Arguments& arguments) = 0;
   virtual absl::StatusOr<bool> ApplyTest(const std::string& name, const Value& value, const Arguments& arguments) = 0;
   virtual absl::StatusOr<Value> GetAttribute(const Value& object, const std::string& name) = 0;  // object.name
   virtual absl::StatusOr<Value> GetItem(const Value& object, const Value& key) = 0;              // object[key]

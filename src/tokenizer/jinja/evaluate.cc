@@ -246,7 +246,8 @@ absl::StatusOr<Value> Interpreter::GetItem(const Value& object, const Value& key
   // As jinja2: what is no item may be an attribute, a method for instance.
   if (key.AsString() != nullptr && !object.Is<Value::Dict>()) return GetAttribute(object, *key.AsString());
   if (key.AsString() != nullptr) {
-    if (std::optional<Value> method = FindMethod(object, *key.AsString()); method.has_value()) return *std::move(method);
+    if (std::optional<Value> method = FindMethod(object, *key.AsString()); method.has_value())
+      return *std::move(method);
     return Missing(object, absl::StrCat("attribute ", Repr(key)));
   }
   return Missing(object, absl::StrCat("element ", Repr(key)));

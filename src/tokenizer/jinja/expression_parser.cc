@@ -108,7 +108,9 @@ Parsed ExpressionParser::Expression() {
   return value;
 }
 
-Parsed ExpressionParser::WithoutConditional() { return Or(); }
+Parsed ExpressionParser::WithoutConditional() {
+  return Or();
+}
 
 Parsed ExpressionParser::Or() {
   const Position at = tokens_.Current().at;

@@ -1,5 +1,5 @@
-// The expression half of Jinja's grammar, loosest binding first: if-else, or, and, not, comparisons, + -, ~, * / // %, **,
-// unary, then calls, subscripts, filters and tests.
+// The expression half of Jinja's grammar, loosest binding first: if-else, or, and, not, comparisons, + -, ~, * / // %,
+// **, unary, then calls, subscripts, filters and tests.
 #pragma once
 
 #include <algorithm>
@@ -42,8 +42,8 @@ class ExpressionParser {
   explicit ExpressionParser(TokenStream* tokens) : tokens_(*tokens) {}
 
   using Parsed = absl::StatusOr<ExpressionPtr>;
-  Parsed Expression();               // with if-else
-  Parsed WithoutConditional();       // up to `or`
+  Parsed Expression();          // with if-else
+  Parsed WithoutConditional();  // up to `or`
   // One expression, or several between commas as a tuple.
   Parsed TupleOrExpression(bool with_conditional);
   // A chain of filters without a value: {% filter upper | trim %}.

@@ -54,7 +54,10 @@ absl::StatusOr<std::string> FormatInteger(const Conversion& conversion, const Va
   const int64_t number = value.Is<double>() ? static_cast<int64_t>(value.ToDouble()) : value.ToInteger();
   const uint64_t magnitude = number < 0 ? 0 - static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
   char digits[32];
-  const char* const pattern = conversion.kind == 'x' ? "%lx" : conversion.kind == 'X' ? "%lX" : conversion.kind == 'o' ? "%lo" : "%lu";
+  const char* const pattern = conversion.kind == 'x'   ? "%lx"
+                              : conversion.kind == 'X' ? "%lX"
+                              : conversion.kind == 'o' ? "%lo"
+                                                       : "%lu";
   std::snprintf(digits, sizeof(digits), pattern, magnitude);
   std::string text = digits;
   if (conversion.precision > static_cast<int>(text.size())) text.insert(0, conversion.precision - text.size(), '0');

@@ -56,7 +56,8 @@ Result Range(const Arguments& arguments, Evaluator* evaluator) {
   Values items;
   for (__int128 i = start; step > 0 ? i < stop : i > stop; i += step) {
     if (static_cast<int64_t>(items.size()) == kMaxRange) {
-      return absl::InvalidArgumentError(absl::StrCat("Range too big. The sandbox blocks ranges larger than ", kMaxRange));
+      return absl::InvalidArgumentError(
+          absl::StrCat("Range too big. The sandbox blocks ranges larger than ", kMaxRange));
     }
     items.emplace_back(static_cast<int64_t>(i));
   }

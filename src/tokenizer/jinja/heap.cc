@@ -12,7 +12,8 @@ namespace {
 constexpr int kBytesPerStep = 64;
 
 absl::Status OverLimit(std::string_view what, int64_t limit) {
-  return absl::ResourceExhaustedError(absl::StrCat("the chat template needs more than ", limit, " ", std::string(what)));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the chat template needs more than ", limit, " ", std::string(what)));
 }
 
 }  // namespace

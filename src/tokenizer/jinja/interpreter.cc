@@ -299,7 +299,11 @@ absl::StatusOr<Interpreter::Flow> Interpreter::RunNode(const Generation& node, c
   return flow;
 }
 
-absl::StatusOr<Interpreter::Flow> Interpreter::RunNode(const Break&, const ScopePtr&) { return Flow::kBreak; }
-absl::StatusOr<Interpreter::Flow> Interpreter::RunNode(const Continue&, const ScopePtr&) { return Flow::kContinue; }
+absl::StatusOr<Interpreter::Flow> Interpreter::RunNode(const Break&, const ScopePtr&) {
+  return Flow::kBreak;
+}
+absl::StatusOr<Interpreter::Flow> Interpreter::RunNode(const Continue&, const ScopePtr&) {
+  return Flow::kContinue;
+}
 
 }  // namespace tandem::jinja

@@ -95,7 +95,7 @@ class Interpreter : public Evaluator {
   int64_t output_bytes_ = 0;            // in all buffers
   std::vector<std::pair<size_t, size_t>> generation_ranges_;
   int depth_ = 0;
-  bool error_is_located_ = false;       // an error that passes up already names its line
+  bool error_is_located_ = false;  // an error that passes up already names its line
 };
 
 }  // namespace tandem::jinja

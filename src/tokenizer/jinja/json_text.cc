@@ -125,9 +125,7 @@ class Dumper {
     out_.push_back('"');
   }
 
-  void Escape(char32_t unit) {
-    absl::StrAppendFormat(&out_, "\\u%04x", static_cast<uint32_t>(unit));
-  }
+  void Escape(char32_t unit) { absl::StrAppendFormat(&out_, "\\u%04x", static_cast<uint32_t>(unit)); }
 
   const DumpOptions& options_;
   Heap* heap_;

@@ -16,7 +16,9 @@ constexpr std::array<std::string_view, 26> kOperators = {"//", "**", "==", "!=",
                                                          "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
                                                          ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
 
-bool IsDigitByte(char c) { return c >= '0' && c <= '9'; }
+bool IsDigitByte(char c) {
+  return c >= '0' && c <= '9';
+}
 bool IsNameByte(char c) {
   return IsDigitByte(c) || c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80) != 0;
 }
@@ -248,7 +250,8 @@ class Lexer {
       brackets_.push_back(c == '(' ? ')' : c == '[' ? ']' : '}');
     } else if (c == ')' || c == ']' || c == '}') {
       if (brackets_.empty() || brackets_.back() != c) {
-        const std::string want = brackets_.empty() ? "" : absl::StrCat(", want '", std::string(1, brackets_.back()), "'");
+        const std::string want =
+            brackets_.empty() ? "" : absl::StrCat(", want '", std::string(1, brackets_.back()), "'");
         return ErrorAt(position_, absl::StrCat("unexpected '", std::string(1, c), "'", want));
       }
       brackets_.pop_back();
@@ -300,15 +303,17 @@ class Lexer {
 
   std::string source_;
   std::vector<Token> tokens_;
-  std::string brackets_;        // closing ones that are still wanted
+  std::string brackets_;  // closing ones that are still wanted
   size_t at_ = 0;
-  Position position_;           // of at_
-  bool line_starting_ = true;   // does the data begin a line
+  Position position_;          // of at_
+  bool line_starting_ = true;  // does the data begin a line
 };
 
 }  // namespace
 
-absl::StatusOr<std::vector<Token>> Tokenize(std::string_view source) { return Lexer(NormalizeNewlines(source)).Run(); }
+absl::StatusOr<std::vector<Token>> Tokenize(std::string_view source) {
+  return Lexer(NormalizeNewlines(source)).Run();
+}
 
 std::string Describe(const Token& token) {
   switch (token.type) {

@@ -11,7 +11,8 @@
 namespace tandem::jinja {
 
 struct LoopContext {
-  // The next item that passes the condition, nullopt at the end. Called late: a condition may ask for what the body wrote.
+  // The next item that passes the condition, nullopt at the end. Called late: a condition may ask for what the body
+  // wrote.
   std::function<absl::StatusOr<std::optional<Value>>()> fetch;
   std::deque<Value> ahead;  // fetched, not yet walked over
   int64_t index0 = -1;

@@ -75,8 +75,8 @@ struct NamedMethod {
   std::string_view name;
   Method method;
 };
-constexpr NamedMethod kDictMethods[] = {{"get", Get},     {"keys", Keys}, {"values", ValuesOf},
-                                        {"items", Items}, {"copy", Copy}};
+constexpr NamedMethod kDictMethods[] = {
+    {"get", Get}, {"keys", Keys}, {"values", ValuesOf}, {"items", Items}, {"copy", Copy}};
 constexpr NamedMethod kListMethods[] = {{"index", Index}, {"count", Count}, {"copy", Copy}};
 // What jinja2's immutable sandbox refuses: these exist, but give an undefined value.
 constexpr std::array<std::string_view, 5> kDictMutators = {"clear", "pop", "popitem", "setdefault", "update"};

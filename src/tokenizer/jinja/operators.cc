@@ -21,10 +21,16 @@ absl::Status Unsupported(Binary::Op op, const Value& left, const Value& right) {
                                 Quoted(TypeName(left)), " and ", Quoted(TypeName(right))));
 }
 
-absl::Status TooLarge() { return absl::InvalidArgumentError("the result does not fit a 64-bit integer"); }
-absl::Status DivisionByZero() { return absl::InvalidArgumentError("division by zero"); }
+absl::Status TooLarge() {
+  return absl::InvalidArgumentError("the result does not fit a 64-bit integer");
+}
+absl::Status DivisionByZero() {
+  return absl::InvalidArgumentError("division by zero");
+}
 
-int64_t FloorDivide(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+int64_t FloorDivide(int64_t a, int64_t b) {
+  return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
 
 absl::StatusOr<Value> IntegerPower(int64_t base, int64_t exponent) {
   if (exponent < 0) {
@@ -199,7 +205,8 @@ absl::Status CheckDefined(const Value& value) {
 }
 
 std::string EscapeHtml(std::string_view text) {
-  return absl::StrReplaceAll(std::string(text), {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}});
+  return absl::StrReplaceAll(std::string(text),
+                             {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}});
 }
 
 absl::StatusOr<Value> ApplyBinary(Binary::Op op, const Value& left, const Value& right, Heap* heap) {
@@ -233,7 +240,8 @@ absl::StatusOr<Value> ApplyUnary(Unary::Op op, const Value& operand) {
 absl::StatusOr<bool> Contains(const Value& container, const Value& item, Heap* heap) {
   if (const std::string* text = container.AsString()) {
     if (item.AsString() == nullptr) {
-      return TypeError(absl::StrCat("'in <string>' requires string as left operand, not ", std::string(TypeName(item))));
+      return TypeError(
+          absl::StrCat("'in <string>' requires string as left operand, not ", std::string(TypeName(item))));
     }
     RETURN_IF_ERROR(heap->ChargeSearch(*text, *item.AsString()));
     return text->find(*item.AsString()) != text->npos;
@@ -256,8 +264,8 @@ absl::StatusOr<bool> ApplyComparison(Comparison::Op op, const Value& left, const
   if (op == Comparison::Op::kIn) return Contains(right, left, heap);
   if (op == Comparison::Op::kEqual) return EqualValues(left, right, heap);
   if (op == Comparison::Op::kNotIn || op == Comparison::Op::kNotEqual) {
-    ASSIGN_OR_RETURN(const bool is, op == Comparison::Op::kNotIn ? Contains(right, left, heap)
-                                                                 : EqualValues(left, right, heap));
+    ASSIGN_OR_RETURN(const bool is,
+                     op == Comparison::Op::kNotIn ? Contains(right, left, heap) : EqualValues(left, right, heap));
     return !is;
   }
   RETURN_IF_ERROR(CheckDefined(left));

@@ -16,7 +16,8 @@ absl::StatusOr<bool> ApplyComparison(Comparison::Op op, const Value& left, const
 // item in container
 absl::StatusOr<bool> Contains(const Value& container, const Value& item, Heap* heap);
 // object[start:stop:step]; none stands for a bound that is left out.
-absl::StatusOr<Value> ApplySlice(const Value& object, const Value& start, const Value& stop, const Value& step, Heap* heap);
+absl::StatusOr<Value> ApplySlice(const Value& object, const Value& start, const Value& stop, const Value& step,
+                                 Heap* heap);
 // The error of using what is undefined; OK for any other value.
 absl::Status CheckDefined(const Value& value);
 // text as inserted into markup: & < > ' " escaped.

@@ -78,11 +78,11 @@ class StatementParser {
       std::string_view name;
       absl::StatusOr<Statement> (StatementParser::*parse)();
     } kTags[] = {
-        {"if", &StatementParser::ParseIf},         {"for", &StatementParser::ParseFor},
-        {"set", &StatementParser::ParseSet},       {"macro", &StatementParser::ParseMacro},
-        {"call", &StatementParser::ParseCall},     {"filter", &StatementParser::ParseFilter},
-        {"with", &StatementParser::ParseWith},     {"generation", &StatementParser::ParseGeneration},
-        {"break", &StatementParser::ParseBreak},   {"continue", &StatementParser::ParseContinue},
+        {"if", &StatementParser::ParseIf},       {"for", &StatementParser::ParseFor},
+        {"set", &StatementParser::ParseSet},     {"macro", &StatementParser::ParseMacro},
+        {"call", &StatementParser::ParseCall},   {"filter", &StatementParser::ParseFilter},
+        {"with", &StatementParser::ParseWith},   {"generation", &StatementParser::ParseGeneration},
+        {"break", &StatementParser::ParseBreak}, {"continue", &StatementParser::ParseContinue},
         {"print", &StatementParser::ParsePrint},
     };
     ASSIGN_OR_RETURN(const std::string name, tokens_.ExpectIdentifier());
@@ -124,7 +124,8 @@ class StatementParser {
     if (tokens_.TakeName("if")) {
       ASSIGN_OR_RETURN(node.condition, Expressions().Expression());
     }
-    if (tokens_.Current().IsName("recursive")) return ErrorAt(tokens_.Current().at, "recursive loops are not supported");
+    if (tokens_.Current().IsName("recursive"))
+      return ErrorAt(tokens_.Current().at, "recursive loops are not supported");
     RETURN_IF_ERROR(EndTag());
     ++loops_;
     ASSIGN_OR_RETURN(node.body, Body({"else", "endfor"}));

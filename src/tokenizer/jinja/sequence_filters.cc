@@ -17,11 +17,14 @@ namespace {
 
 using Result = absl::StatusOr<Value>;
 
-// A value's key for sorting and comparing: itself or one of its attributes ("a.b.0"), in lower case unless told otherwise.
+// A value's key for sorting and comparing: itself or one of its attributes ("a.b.0"), in lower case unless told
+// otherwise.
 class KeyGetter {
  public:
   KeyGetter(const Value* attribute, const Value* case_sensitive, Evaluator* evaluator)
-      : attribute_(attribute), ignores_case_(case_sensitive == nullptr || !IsTrue(*case_sensitive)), evaluator_(evaluator) {}
+      : attribute_(attribute),
+        ignores_case_(case_sensitive == nullptr || !IsTrue(*case_sensitive)),
+        evaluator_(evaluator) {}
 
   Result operator()(const Value& value) const {
     ASSIGN_OR_RETURN(Value key, Attribute(value));
@@ -205,7 +208,8 @@ Result DictSort(const Value& value, const Arguments& arguments, Evaluator* evalu
   const Value* by = arguments.Get(1, "by");
   const Value* reverse = arguments.Get(2, "reverse");
   const std::string name = by == nullptr ? "key" : Str(*by);
-  if (name != "key" && name != "value") return absl::InvalidArgumentError("you can only sort by either \"key\" or \"value\"");
+  if (name != "key" && name != "value")
+    return absl::InvalidArgumentError("you can only sort by either \"key\" or \"value\"");
   const KeyGetter getter(nullptr, arguments.Get(0, "case_sensitive"), evaluator);
   std::vector<std::pair<Value, Value>> keyed;
   for (const auto& [key, item] : (*dict)->entries) {
@@ -310,6 +314,8 @@ constexpr NamedFilter kFilters[] = {
 
 }  // namespace
 
-std::span<const NamedFilter> SequenceFilters() { return kFilters; }
+std::span<const NamedFilter> SequenceFilters() {
+  return kFilters;
+}
 
 }  // namespace tandem::jinja

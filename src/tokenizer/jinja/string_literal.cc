@@ -25,7 +25,9 @@ absl::StatusOr<uint32_t> Hex(std::string_view literal, size_t at, size_t digits)
   return value;
 }
 
-bool IsSurrogate(uint32_t c) { return c >= 0xD800 && c <= 0xDFFF; }
+bool IsSurrogate(uint32_t c) {
+  return c >= 0xD800 && c <= 0xDFFF;
+}
 
 }  // namespace
 

@@ -148,7 +148,8 @@ Result BeginsOrEnds(const std::string& self, const Arguments& arguments, Heap* h
   for (const Value& candidate : affixes) {
     const std::string* text = candidate.AsString();
     if (text == nullptr) {
-      return TypeError(absl::StrCat(at_end ? "endswith" : "startswith", " first arg must be str or a tuple of str, not ",
+      return TypeError(absl::StrCat(at_end ? "endswith" : "startswith",
+                                    " first arg must be str or a tuple of str, not ",
                                     std::string(TypeName(candidate))));
     }
     RETURN_IF_ERROR(heap->Charge(1 + text->size() / 64));
@@ -180,7 +181,8 @@ Result CountText(const std::string& self, const Arguments& arguments, Heap* heap
   if (!window.is_valid) return Value(0);
   if (needle.empty()) return Value(CountCodePoints(window.text) + 1);
   int64_t count = 0;
-  for (size_t at = window.text.find(needle); at != window.text.npos; at = window.text.find(needle, at + needle.size())) {
+  for (size_t at = window.text.find(needle); at != window.text.npos;
+       at = window.text.find(needle, at + needle.size())) {
     ++count;
   }
   return Value(count);
@@ -203,8 +205,8 @@ Result Join(const std::string& self, const Arguments& arguments, Heap* heap) {
   for (size_t i = 0; i < items.size(); ++i) {
     const std::string* text = items[i].AsString();
     if (text == nullptr) {
-      return TypeError(absl::StrCat("sequence item ", i, ": expected str instance, ", std::string(TypeName(items[i])),
-                                    " found"));
+      return TypeError(
+          absl::StrCat("sequence item ", i, ": expected str instance, ", std::string(TypeName(items[i])), " found"));
     }
     if (i > 0) joined += self;
     joined += *text;
@@ -259,8 +261,12 @@ Result All(const std::string& self, const Arguments& arguments, Heap* heap) {
   return Value(!self.empty());
 }
 
-bool IsAlphaNumeric(char32_t c) { return IsAlpha(c) || IsDecimal(c) || IsDigit(c) || IsNumeric(c); }
-bool IsAsciiCharacter(char32_t c) { return c < 0x80; }
+bool IsAlphaNumeric(char32_t c) {
+  return IsAlpha(c) || IsDecimal(c) || IsDigit(c) || IsNumeric(c);
+}
+bool IsAsciiCharacter(char32_t c) {
+  return c < 0x80;
+}
 
 Result IsAscii(const std::string& self, const Arguments& arguments, Heap* heap) {
   if (self.empty()) return Value(true);

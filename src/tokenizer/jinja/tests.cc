@@ -20,23 +20,51 @@ Result Holds(const Value& value, const Arguments& arguments, Evaluator*) {
   return predicate(value);
 }
 
-bool IsDefined(const Value& v) { return !v.Is<Undefined>(); }
-bool IsUndefined(const Value& v) { return v.Is<Undefined>(); }
-bool IsNone(const Value& v) { return v.Is<None>(); }
-bool IsBoolean(const Value& v) { return v.Is<bool>(); }
-bool IsTrueItself(const Value& v) { return v.Is<bool>() && *v.As<bool>(); }
-bool IsFalseItself(const Value& v) { return v.Is<bool>() && !*v.As<bool>(); }
-bool IsInt(const Value& v) { return v.Is<int64_t>(); }
-bool IsFloat(const Value& v) { return v.Is<double>(); }
-bool IsNumber(const Value& v) { return v.IsNumber(); }
-bool IsText(const Value& v) { return v.AsString() != nullptr; }
-bool IsMapping(const Value& v) { return v.Is<Value::Dict>(); }
+bool IsDefined(const Value& v) {
+  return !v.Is<Undefined>();
+}
+bool IsUndefined(const Value& v) {
+  return v.Is<Undefined>();
+}
+bool IsNone(const Value& v) {
+  return v.Is<None>();
+}
+bool IsBoolean(const Value& v) {
+  return v.Is<bool>();
+}
+bool IsTrueItself(const Value& v) {
+  return v.Is<bool>() && *v.As<bool>();
+}
+bool IsFalseItself(const Value& v) {
+  return v.Is<bool>() && !*v.As<bool>();
+}
+bool IsInt(const Value& v) {
+  return v.Is<int64_t>();
+}
+bool IsFloat(const Value& v) {
+  return v.Is<double>();
+}
+bool IsNumber(const Value& v) {
+  return v.IsNumber();
+}
+bool IsText(const Value& v) {
+  return v.AsString() != nullptr;
+}
+bool IsMapping(const Value& v) {
+  return v.Is<Value::Dict>();
+}
 bool IsSequence(const Value& v) {
   return v.AsSequence() != nullptr || v.AsString() != nullptr || v.Is<Value::Dict>() || v.Is<Undefined>();
 }
-bool IsIterable(const Value& v) { return IsSequence(v) || v.Is<Value::Generator>() || v.Is<Value::Loop>(); }
-bool IsCallable(const Value& v) { return v.Is<Value::Function>(); }
-bool IsEscaped(const Value& v) { return v.AsString() != nullptr && (*v.As<Value::String>())->is_markup; }
+bool IsIterable(const Value& v) {
+  return IsSequence(v) || v.Is<Value::Generator>() || v.Is<Value::Loop>();
+}
+bool IsCallable(const Value& v) {
+  return v.Is<Value::Function>();
+}
+bool IsEscaped(const Value& v) {
+  return v.AsString() != nullptr && (*v.As<Value::String>())->is_markup;
+}
 
 // str(value).islower(), .isupper(): some cased character, and none of the other case.
 template <bool (*is_case)(char32_t), bool (*is_other)(char32_t)>

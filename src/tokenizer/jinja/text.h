@@ -1,4 +1,5 @@
-// Python's str operations that filters and methods share. Texts are valid UTF-8; positions are bytes unless said otherwise.
+// Python's str operations that filters and methods share. Texts are valid UTF-8; positions are bytes unless said
+// otherwise.
 #pragma once
 
 #include <cstdint>

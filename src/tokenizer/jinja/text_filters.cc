@@ -132,8 +132,8 @@ Result Indent(const Value& value, const Arguments& arguments, Evaluator* evaluat
   std::string out;
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out.push_back('\n');
-    const bool indents = i == 0 ? first != nullptr && IsTrue(*first)
-                                : !lines[i].empty() || (blank != nullptr && IsTrue(*blank));
+    const bool indents =
+        i == 0 ? first != nullptr && IsTrue(*first) : !lines[i].empty() || (blank != nullptr && IsTrue(*blank));
     if (indents) out += indention;
     out.append(lines[i]);
   }
@@ -163,7 +163,8 @@ absl::StatusOr<DumpOptions> ReadDumpOptions(const Arguments& arguments) {
   if (const Value* ascii = arguments.Get(0, "ensure_ascii")) options.ensure_ascii = IsTrue(*ascii);
   if (const Value* sort = arguments.Get(3, "sort_keys")) options.sort_keys = IsTrue(*sort);
   if (const Value* indent = arguments.Get(1, "indent"); indent != nullptr && !indent->Is<None>()) {
-    if (indent->AsString() == nullptr && !indent->IsInteger()) return TypeError("tojson's indent must be an int or a str");
+    if (indent->AsString() == nullptr && !indent->IsInteger())
+      return TypeError("tojson's indent must be an int or a str");
     options.indent = indent->AsString() != nullptr
                          ? *indent->AsString()
                          : std::string(std::clamp<int64_t>(indent->ToInteger(), 0, 1000), ' ');
@@ -303,6 +304,8 @@ constexpr NamedFilter kFilters[] = {
 
 }  // namespace
 
-std::span<const NamedFilter> TextFilters() { return kFilters; }
+std::span<const NamedFilter> TextFilters() {
+  return kFilters;
+}
 
 }  // namespace tandem::jinja

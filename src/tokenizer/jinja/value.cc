@@ -33,8 +33,8 @@ std::string ReprDict(const DictObject& dict) {
 }
 
 absl::Status NotOrdered(const Value& a, const Value& b) {
-  return TypeError(absl::StrCat("'<' not supported between instances of ", Quoted(TypeName(a)), " and ",
-                                Quoted(TypeName(b))));
+  return TypeError(
+      absl::StrCat("'<' not supported between instances of ", Quoted(TypeName(a)), " and ", Quoted(TypeName(b))));
 }
 
 template <typename T>
@@ -64,8 +64,12 @@ const Values* Value::AsSequence() const {
   return nullptr;
 }
 
-int64_t Value::ToInteger() const { return Is<bool>() ? *As<bool>() : *As<int64_t>(); }
-double Value::ToDouble() const { return Is<double>() ? *As<double>() : static_cast<double>(ToInteger()); }
+int64_t Value::ToInteger() const {
+  return Is<bool>() ? *As<bool>() : *As<int64_t>();
+}
+double Value::ToDouble() const {
+  return Is<double>() ? *As<double>() : static_cast<double>(ToInteger());
+}
 
 std::string_view TypeName(const Value& value) {
   if (value.Is<Undefined>()) return "Undefined";
@@ -169,7 +173,8 @@ bool Equal(const Value& a, const Value& b) {
   }
   if (a.AsString() != nullptr && b.AsString() != nullptr) return *a.AsString() == *b.AsString();
   if (a.Is<Undefined>() || a.Is<None>()) return a.Is<Undefined>() ? b.Is<Undefined>() : b.Is<None>();
-  const bool same_sequence = (a.Is<Value::List>() && b.Is<Value::List>()) || (a.Is<Value::Tuple>() && b.Is<Value::Tuple>());
+  const bool same_sequence =
+      (a.Is<Value::List>() && b.Is<Value::List>()) || (a.Is<Value::Tuple>() && b.Is<Value::Tuple>());
   if (same_sequence) {
     const Values &x = *a.AsSequence(), &y = *b.AsSequence();
     return x.size() == y.size() && std::equal(x.begin(), x.end(), y.begin(), Equal);
@@ -183,7 +188,8 @@ bool Equal(const Value& a, const Value& b) {
     }
     return true;
   }
-  if (a.Is<Value::Namespace>() && b.Is<Value::Namespace>()) return *a.As<Value::Namespace>() == *b.As<Value::Namespace>();
+  if (a.Is<Value::Namespace>() && b.Is<Value::Namespace>())
+    return *a.As<Value::Namespace>() == *b.As<Value::Namespace>();
   if (a.Is<Value::Function>() && b.Is<Value::Function>()) return *a.As<Value::Function>() == *b.As<Value::Function>();
   return false;
 }
@@ -194,7 +200,8 @@ absl::StatusOr<int> Compare(const Value& a, const Value& b) {
   }
   // UTF-8 sorts as its code points do.
   if (a.AsString() != nullptr && b.AsString() != nullptr) return a.AsString()->compare(*b.AsString());
-  const bool same_sequence = (a.Is<Value::List>() && b.Is<Value::List>()) || (a.Is<Value::Tuple>() && b.Is<Value::Tuple>());
+  const bool same_sequence =
+      (a.Is<Value::List>() && b.Is<Value::List>()) || (a.Is<Value::Tuple>() && b.Is<Value::Tuple>());
   if (!same_sequence) return NotOrdered(a, b);
   const Values &x = *a.AsSequence(), &y = *b.AsSequence();
   for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
@@ -248,8 +255,12 @@ const Value* FindKey(const DictObject& dict, std::string_view key) {
   return found == dict.positions.end() ? nullptr : &dict.entries[found->second].second;
 }
 
-absl::Status TypeError(std::string message) { return absl::InvalidArgumentError(message); }
+absl::Status TypeError(std::string message) {
+  return absl::InvalidArgumentError(message);
+}
 
-std::string Quoted(std::string_view name) { return absl::StrCat("'", std::string(name), "'"); }
+std::string Quoted(std::string_view name) {
+  return absl::StrCat("'", std::string(name), "'");
+}
 
 }  // namespace tandem::jinja

@@ -1,4 +1,5 @@
-// Values of a chat template: Python's, as far as templates can see them. Immutable but for namespaces, loops and generators.
+// Values of a chat template: Python's, as far as templates can see them. Immutable but for namespaces, loops and
+// generators.
 #pragma once
 
 #include <cstdint>
@@ -86,14 +87,18 @@ class Value {
   Value(double d) : data_(d) {}
   Value(const char*) = delete;  // would be a bool: strings are made by the Heap
   template <typename T>
-    requires std::is_constructible_v<Variant, std::in_place_type_t<T>, T>
+  requires std::is_constructible_v<Variant, std::in_place_type_t<T>, T>
   explicit Value(T object) : data_(std::in_place_type<T>, std::move(object)) {}
   static Value MakeUndefined(std::string why);
 
   template <typename T>
-  const T* As() const { return std::get_if<T>(&data_); }
+  const T* As() const {
+    return std::get_if<T>(&data_);
+  }
   template <typename T>
-  bool Is() const { return std::holds_alternative<T>(data_); }
+  bool Is() const {
+    return std::holds_alternative<T>(data_);
+  }
   const std::string* AsString() const { return Is<String>() ? &(*As<String>())->text : nullptr; }
   // The items of a list or a tuple; null for anything else.
   const Values* AsSequence() const;
@@ -131,9 +136,15 @@ const Value* FindKey(const DictObject& dict, const Value& key);
 const Value* FindKey(const DictObject& dict, std::string_view key);
 
 // What an object of that size takes, roughly: its own and the allocator's share included.
-constexpr int64_t StringBytes(int64_t size) { return 96 + size; }
-constexpr int64_t SequenceBytes(int64_t size) { return 96 + size * static_cast<int64_t>(sizeof(Value)); }
-constexpr int64_t DictBytes(int64_t size) { return 160 + size * (2 * static_cast<int64_t>(sizeof(Value)) + 64); }
+constexpr int64_t StringBytes(int64_t size) {
+  return 96 + size;
+}
+constexpr int64_t SequenceBytes(int64_t size) {
+  return 96 + size * static_cast<int64_t>(sizeof(Value));
+}
+constexpr int64_t DictBytes(int64_t size) {
+  return 160 + size * (2 * static_cast<int64_t>(sizeof(Value)) + 64);
+}
 
 // What Python raises as a TypeError (or ValueError): INVALID_ARGUMENT.
 absl::Status TypeError(std::string message);

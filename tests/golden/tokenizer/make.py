@@ -1,15 +1,17 @@
 """Writes the tokenizer goldens beside this file: small tokenizers trained by Hugging Face's library on the text below,
 and what that library makes of an adversarial corpus. Run it with the packages of requirements.txt; no test runs it.
 
-    python make.py            # tokenizers/*.json, encodings.json, chats.json
+    python make.py            # tokenizers/*.json, encodings.json, chats.json, unicode.json (Python 3.11: Unicode 14)
 """
 
 import datetime
 import json
 import pathlib
+import unicodedata
+import zlib
 
 from chat_cases import CONVERSATIONS, SNIPPETS, VARIABLES
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers.utils import chat_template_utils
 
 HERE = pathlib.Path(__file__).parent
@@ -62,9 +64,9 @@ CORPUS = [
     "a\nb\n\nc\n\n\nd",
     "a\r\nb\r\n\r\nc\r",
     "a \n b  \n\n  c",
-    "x" * 300,
-    " " * 257 + "x",
-    "\n" * 70,
+    "x" * 60,
+    " " * 70 + "x",
+    "\n" * 20,
     " \t\n\r\x0b\x0c \u0085\u00a0\u1680\u180e\u2000\u200a\u2028\u2029\u202f\u205f\u3000\u200b\ufeff.",
     "1 12 123 1234 12345 1234567890123",
     "3.14159 1,000,000 0x1F 1e-9 2²³ ½ Ⅷ ١٢٣ १२३ ๓ 一二三",
@@ -102,8 +104,8 @@ CORPUS = [
     "\u202eright to left\u202c \u0627\u0644",
     "ǅ ǆ Ǆ ŉ ǰ ΐ İ ı ﬀ ﬃ",
     "½ ¼ ⅓ ① ⑩ ㊿ ௰ 𐄇",
-    "a" + "\u0301" * 50,
-    "lorem ipsum " * 40,
+    "a" + "\u0301" * 9,
+    "lorem ipsum " * 6,
 ]
 
 
@@ -195,6 +197,104 @@ def onig_classes():
     return byte_level_bpe(pre_tokenizers.Sequence([split(r"\w+|[^\w\s]|[\h[xyz]]+|^.$"), byte_level()]), vocab_size=320)
 
 
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def llama_decoder(*more):
+    return decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), *more])
+
+
+def byte_fallback_bpe(pre_tokenizer=None, normalizer=None, decoder=None):
+    """SentencePiece's BPE as Llama 2, Mistral and Gemma ship it. Rare characters of the corpus are left to the bytes."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=560,
+        special_tokens=["<unk>", "<s>", "</s>"] + BYTE_TOKENS,
+        limit_alphabet=90,
+        show_progress=False,
+    )
+    words = [word for text in TRAINING_TEXT for word in ("\u2581" + text.replace(" ", " \u2581")).split(" ")]
+    tokenizer.train_from_iterator(words if normalizer else TRAINING_TEXT, trainer)
+    tokenizer.decoder = decoder
+    # Training has made the bytes special; in the files that models ship they are not.
+    config = json.loads(tokenizer.to_str())
+    config["added_tokens"] = [token for token in config["added_tokens"] if token["content"] not in BYTE_TOKENS]
+    tokenizer = Tokenizer.from_str(json.dumps(config))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+    )
+    tokenizer.add_special_tokens(["<|begin|>", "<|end|>"])
+    tokenizer.add_tokens([AddedToken("<tool_call>", normalized=True), AddedToken("</tool_call>", normalized=False)])
+    return tokenizer
+
+
+def llama2_legacy():
+    normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    return byte_fallback_bpe(normalizer=normalizer, decoder=llama_decoder(decoders.Strip(" ", 1, 0)))
+
+
+def llama2():
+    metaspace = pre_tokenizers.Metaspace("\u2581", prepend_scheme="first", split=False)
+    return byte_fallback_bpe(pre_tokenizer=metaspace, decoder=llama_decoder(decoders.Strip(" ", 1, 0)))
+
+
+def gemma():
+    return byte_fallback_bpe(
+        normalizer=normalizers.Replace(" ", "\u2581"),
+        pre_tokenizer=pre_tokenizers.Split(" ", "merged_with_previous"),
+        decoder=llama_decoder(),
+    )
+
+
+def unigram(normalizer, pre_tokenizer, decoder, byte_fallback=False):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoder
+    trainer = trainers.UnigramTrainer(
+        vocab_size=330, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(TRAINING_TEXT, trainer)
+    if byte_fallback:
+        config = json.loads(tokenizer.to_str())
+        config["model"]["vocab"] += [[token, -20.0] for token in BYTE_TOKENS]
+        config["model"]["byte_fallback"] = True
+        tokenizer = Tokenizer.from_str(json.dumps(config))
+    end = tokenizer.token_to_id("</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    tokenizer.add_special_tokens(["<|begin|>", "<|end|>"])
+    return tokenizer
+
+
+def t5():
+    metaspace = pre_tokenizers.Metaspace("\u2581", prepend_scheme="always")
+    return unigram(normalizers.NFKC(), metaspace, decoders.Metaspace("\u2581", prepend_scheme="always"))
+
+
+def unigram_bytes():
+    steps = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace("\u2581", prepend_scheme="always")]
+    decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace("\u2581")])
+    normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()])
+    return unigram(normalizer, pre_tokenizers.Sequence(steps), decoder, byte_fallback=True)
+
+
+def normalized_bpe(normalizer, **model):
+    """Words and punctuation, no bytes: unknown characters; tokens that are looked for in the normalized text."""
+    tokenizer = Tokenizer(models.BPE(**model))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()])
+    specials = ["[UNK]"] if "unk_token" in model else []
+    tokenizer.train_from_iterator(
+        TRAINING_TEXT, trainers.BpeTrainer(vocab_size=330, special_tokens=specials, show_progress=False)
+    )
+    tokenizer.add_tokens([AddedToken("Tool", normalized=True), AddedToken("The", normalized=True, rstrip=True)])
+    return tokenizer
+
+
 TOKENIZERS = {
     "gpt2": gpt2,
     "llama3": llama3,
@@ -209,6 +309,20 @@ TOKENIZERS = {
     "split_contiguous": lambda: splits("contiguous"),
     "split_on_string": split_on_string,
     "onig_classes": onig_classes,
+    "llama2_legacy": llama2_legacy,
+    "llama2": llama2,
+    "gemma": gemma,
+    "t5": t5,
+    "unigram_bytes": unigram_bytes,
+    "nfc_unknown": lambda: normalized_bpe(normalizers.NFC(), unk_token="[UNK]"),
+    "nfd_lower_fused": lambda: normalized_bpe(
+        normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.Strip()]),
+        unk_token="[UNK]",
+        fuse_unk=True,
+    ),
+    "nfkd_vanishing": lambda: normalized_bpe(
+        normalizers.Sequence([normalizers.NFKD(), normalizers.Replace(Regex(r"\p{Mn}+"), ""), normalizers.Strip(right=False)])
+    ),
 }
 
 
@@ -233,8 +347,8 @@ def record(tokenizer):
 def decodings(tokenizer):
     """Ids that no text gives: broken characters, gaps, unknown ids."""
     size = tokenizer.get_vocab_size()
-    lists = [[i] for i in range(0, min(size, 300), 7)]
-    lists += [[(i * 37 + j * 101) % size for j in range(12)] for i in range(12)]
+    lists = [[i] for i in range(0, min(size, 300), 19)]
+    lists += [[(i * 37 + j * 101) % size for j in range(12)] for i in range(6)]
     lists += [[size + 5, 3, size + 9], []]
     return [[ids, tokenizer.decode(ids, skip_special_tokens=False)] for ids in lists]
 
@@ -286,6 +400,19 @@ def make_chats():
     }
 
 
+def make_unicode():
+    """CRC-32 over every character, mapped; and over each with marks around it, normalized."""
+    characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    hashes = {}
+    for name in ("lower", "upper", "title", "capitalize"):
+        hashes[name] = zlib.crc32("".join(getattr(c, name)() for c in characters).encode())
+    for name in ("isprintable", "isalpha", "isdecimal", "isdigit", "isnumeric", "isupper", "islower", "isspace"):
+        hashes[name] = zlib.crc32(bytes(getattr(c, name)() for c in characters))
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        hashes[form] = zlib.crc32("".join(unicodedata.normalize(form, f"a{c}\u0323\u0301\u1161\u11a8") for c in characters).encode())
+    return hashes
+
+
 def main():
     folder = HERE / "tokenizers"
     folder.mkdir(exist_ok=True)
@@ -299,7 +426,8 @@ def main():
             "cases": record(tokenizer),
             "decodings": decodings(tokenizer),
         }
-    (HERE / "encodings.json").write_text(json.dumps(goldens, ensure_ascii=True, separators=(",", ":")))
+    (HERE / "encodings.json").write_text(json.dumps(goldens, ensure_ascii=False, separators=(",", ":")))
+    (HERE / "unicode.json").write_text(json.dumps(make_unicode(), indent=0) + "\n")
     (HERE / "chats.json").write_text(json.dumps(make_chats(), ensure_ascii=False, indent=0))
 
 
