@@ -62,7 +62,7 @@ TEST(ReadPeftAdapter, ReadsWhatPeftWroteForAllLinears) {
 
 TEST(WritePeftAdapter, WhatIsWrittenIsReadBackBitForBit) {
   const TempDir dir;
-  for (const std::string& name : {"qv_rank4", "all_rank3"}) {
+  for (const std::string name : {"qv_rank4", "all_rank3"}) {
     const auto weights = ReadPeftAdapter(GoldenPath("lora/" + name + "/final"), GoldenShapes());
     ASSERT_TRUE(weights.ok()) << weights.status();
     const std::string path = dir.Path(name);
