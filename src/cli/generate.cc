@@ -1,4 +1,5 @@
 // tandem generate: the text as it comes, then one line about it on stderr.
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 
@@ -18,26 +19,43 @@ std::string ReasonName(v1::FinishReason reason) {
   return name.starts_with(kPrefix) ? absl::AsciiStrToLower(name.substr(kPrefix.size())) : "unknown";
 }
 
-// Tokens after the first over the time they took: the first one's waiting and prefill are not the generation's speed.
-std::string Summary(const v1::GenerateResponse& last, absl::Duration after_first, absl::Duration whole) {
-  const int tokens = last.usage().completion_tokens();
-  const double rate = tokens > 1 && after_first > absl::ZeroDuration()
-                          ? (tokens - 1) / absl::ToDoubleSeconds(after_first)
-                          : tokens / absl::ToDoubleSeconds(whole);
-  return absl::StrFormat("%d tokens, %.1f tokens/s, %s, seed %d", tokens, rate, ReasonName(last.finish_reason()),
-                         last.seed());
-}
+// How fast tokens came. The first message waited for a place and for the prompt: where enough follow, they alone count.
+class Speedometer {
+ public:
+  void Add(const v1::GenerateResponse& response, absl::Time now) {
+    if (!first_.has_value()) {
+      first_ = now;
+      first_tokens_ = response.usage().completion_tokens();
+    }
+    last_ = now;
+    tokens_ = response.usage().completion_tokens();
+  }
+
+  double TokensPerSecond() const {
+    constexpr int kEnough = 8;
+    const bool enough = tokens_ - first_tokens_ >= kEnough && last_ > *first_;
+    const absl::Duration time = enough ? last_ - *first_ : last_ - start_;
+    return (enough ? tokens_ - first_tokens_ : tokens_) / std::max(1e-6, absl::ToDoubleSeconds(time));
+  }
+
+ private:
+  const absl::Time start_ = absl::Now();
+  std::optional<absl::Time> first_;
+  absl::Time last_ = start_;
+  int first_tokens_ = 0, tokens_ = 0;
+};
 
 }  // namespace
 
 absl::Status RunGenerate(const Session& session, const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
-  const absl::Time start = absl::Now();
-  std::optional<absl::Time> first;
+  Speedometer speed;
+  bool any = false;
   v1::GenerateResponse last;
   absl::Status printed;
   const absl::Status status = client->Generate(request, [&](const v1::GenerateResponse& response) {
-    if (!first.has_value()) first = absl::Now();
+    speed.Add(response, absl::Now());
+    any = true;
     if (session.json) {
       printed.Update(PrintJson(response, JsonLayout::kLine));
     } else {
@@ -45,12 +63,12 @@ absl::Status RunGenerate(const Session& session, const v1::GenerateRequest& requ
     }
     last = response;
   });
-  if (!session.json && first.has_value()) printed.Update(Print("\n"));
+  if (!session.json && any) printed.Update(Print("\n"));
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(printed);
-  const absl::Time end = absl::Now();
-  std::fprintf(stderr, "%s\n",
-               Paint(DetectTerminal(2), Style::kDim, Summary(last, end - first.value_or(end), end - start)).c_str());
+  const std::string summary = absl::StrFormat("%d tokens, %.1f tokens/s, %s, seed %d", last.usage().completion_tokens(),
+                                              speed.TokensPerSecond(), ReasonName(last.finish_reason()), last.seed());
+  std::fprintf(stderr, "%s\n", Paint(DetectTerminal(2), Style::kDim, summary).c_str());
   return absl::OkStatus();
 }
 

@@ -22,7 +22,7 @@ std::vector<std::string_view> SplitOnSpace(std::string_view text, int64_t max_sp
   text = Strip(text, std::nullopt, Side::kLeft);
   while (!text.empty()) {
     if (max_split >= 0 && static_cast<int64_t>(parts.size()) == max_split) {
-      parts.push_back(Strip(text, std::nullopt, Side::kRight));
+      parts.push_back(text);
       break;
     }
     size_t end = 0;
@@ -42,7 +42,7 @@ std::vector<std::string_view> SplitOnSpaceFromRight(std::string_view text, int64
   text = Strip(text, std::nullopt, Side::kRight);
   while (!text.empty()) {
     if (max_split >= 0 && static_cast<int64_t>(parts.size()) == max_split) {
-      parts.push_back(Strip(text, std::nullopt, Side::kLeft));
+      parts.push_back(text);
       break;
     }
     size_t begin = text.size();
