@@ -38,29 +38,38 @@ void ThreadPool::Run(int64_t count, Call call, const void* fn) {
     for (int64_t i = 0; i < count; ++i) call(const_cast<void*>(fn), i, 0);
     return;
   }
+  CHECK_LT(count, int64_t{1} << 31);
   call_ = call;
   fn_ = const_cast<void*>(fn);
-  count_ = count;
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  done_.store(0, std::memory_order_relaxed);
+  tickets_.store(static_cast<uint64_t>(count) << 32, std::memory_order_release);
   epoch_.fetch_add(1);
   if (sleeping_.load() > 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
     wake_.notify_all();
   }
   Drain(0);
-  // A worker that was put aside (more threads than cores, a busy neighbour) should not wait for our time slice to end.
-  for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin) {
+  for (int spin = 0; done_.load(std::memory_order_acquire) != count; ++spin) {
     if (spin < kSpins) {
       Pause();
     } else {
-      std::this_thread::yield();
+      std::this_thread::yield();  // a worker was preempted in the middle of its piece
     }
   }
 }
 
+// Whoever comes late finds no ticket left, or one of the next loop, which is as good: nobody waits for a worker that the
+// system has not scheduled.
 void ThreadPool::Drain(int thread) {
-  for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) call_(fn_, i, thread);
+  int64_t done = 0;
+  while (true) {
+    const uint64_t ticket = tickets_.fetch_add(1, std::memory_order_acq_rel);
+    const auto index = static_cast<int64_t>(ticket & 0xFFFFFFFF);
+    if (index >= static_cast<int64_t>(ticket >> 32)) break;
+    call_(fn_, index, thread);
+    ++done;
+  }
+  if (done > 0) done_.fetch_add(done, std::memory_order_release);
 }
 
 void ThreadPool::WorkerLoop(int thread) {
@@ -76,7 +85,6 @@ void ThreadPool::WorkerLoop(int thread) {
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load()) return;
     Drain(thread);
-    busy_.fetch_sub(1, std::memory_order_release);
   }
 }
 

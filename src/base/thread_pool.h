@@ -37,12 +37,11 @@ class ThreadPool {
   void Drain(int thread);
   void WorkerLoop(int thread);
 
-  // The current loop; written by the caller before `epoch_` moves on, read by workers after they saw it move.
+  // The current loop: written by the caller while no ticket is out, read by holders of a ticket only.
   Call call_ = nullptr;
   void* fn_ = nullptr;
-  int64_t count_ = 0;
-  std::atomic<int64_t> next_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<uint64_t> tickets_{0};  // count in the upper half, the next index in the lower
+  std::atomic<int64_t> done_{0};      // indices
   std::atomic<uint64_t> epoch_{0};
   std::atomic<bool> stop_{false};
 
