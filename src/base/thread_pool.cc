@@ -58,8 +58,8 @@ void ThreadPool::Run(int64_t count, Call call, const void* fn) {
   }
 }
 
-// Whoever comes late finds no ticket left, or one of the next loop, which is as good: nobody waits for a worker that the
-// system has not scheduled.
+// Whoever comes late finds no ticket left, or one of the next loop, which is as good: nobody waits for a worker that
+// the system has not scheduled.
 void ThreadPool::Drain(int thread) {
   int64_t done = 0;
   while (true) {
