@@ -56,6 +56,7 @@ class ByteFallbackStep : public DecodeStep {
     out->push_back(std::move(token));
   }
   void Flush(Tokens* out) override {
+    if (run_.empty()) return;
     if (FindInvalidUtf8(run_) == run_.npos) {
       out->push_back(run_);
     } else {

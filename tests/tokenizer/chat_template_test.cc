@@ -92,14 +92,14 @@ TEST(ChatTemplateTest, LoadPrefersTheTemplateFile) {
   const TestDirectory directory;
   directory.Write("chat_template.jinja", "file {{ eos_token }}");
   directory.Write("tokenizer_config.json", R"({"chat_template": "config", "eos_token": {"content": "</s>"}})");
-  EXPECT_EQ(ChatTemplate::Load(directory.path()).value()->Render({})->text, "file </s>");
+  EXPECT_EQ(ChatTemplate::Load(directory.path()).value()->Render(Json::object())->text, "file </s>");
 }
 
 TEST(ChatTemplateTest, LoadTakesTheDefaultOfSeveralTemplates) {
   const TestDirectory directory;
   directory.Write("tokenizer_config.json", R"({"bos_token": null, "chat_template": [
       {"name": "tool_use", "template": "t"}, {"name": "default", "template": "d{{ bos_token }}"}]})");
-  EXPECT_EQ(ChatTemplate::Load(directory.path()).value()->Render({})->text, "d");
+  EXPECT_EQ(ChatTemplate::Load(directory.path()).value()->Render(Json::object())->text, "d");
 }
 
 TEST(ChatTemplateTest, AModelWithoutATemplateIsNotFound) {

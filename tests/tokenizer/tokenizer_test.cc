@@ -58,15 +58,13 @@ TEST(TokenizerTest, SkipsSpecialTokensOnlyWhenAsked) {
 
 TEST(TokenizerTest, PostProcessorsNest) {
   auto config = SmallByteLevelConfig();
-  const auto wrap = [](const char* name, int id, bool before) {
-    nlohmann::ordered_json single = {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}};
-    single.insert(before ? single.begin() : single.end(), {{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
-    return nlohmann::ordered_json{{"type", "TemplateProcessing"},
-                                  {"single", single},
-                                  {"special_tokens", {{name, {{"id", name}, {"ids", {id}}}}}}};
-  };
-  config["post_processor"] = {{"type", "Sequence"},
-                              {"processors", {wrap("<|begin|>", 259, true), wrap("<|end|>", 260, false)}}};
+  config["post_processor"] = nlohmann::ordered_json::parse(R"({"type": "Sequence", "processors": [
+      {"type": "TemplateProcessing",
+       "single": [{"SpecialToken": {"id": "<|begin|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+       "special_tokens": {"<|begin|>": {"id": "<|begin|>", "ids": [259]}}},
+      {"type": "TemplateProcessing",
+       "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|end|>", "type_id": 0}}],
+       "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [260]}}}]})");
   const auto tokenizer = LoadTokenizer(config.dump()).value();
   EXPECT_THAT(tokenizer->Encode("he", SpecialTokens::kAdd).value(), ElementsAre(259, 257, 260));
   EXPECT_THAT(tokenizer->Encode("he", SpecialTokens::kNone).value(), ElementsAre(257));

@@ -80,4 +80,5 @@ def batch_loss(body, head, batch):
     # Row position i predicts i + 1; only tokens that count go through the head.
     counted = weights[:, 1:] > 0
     weights = weights[:, 1:][counted]
-    return WeightedLoss.apply(hidden[:, :-1][counted].float(), head, ids[:, 1:][counted], weights / weights.sum())
+    with torch.autocast(ids.device.type, enabled=False):  # the slices write into fp32
+        return WeightedLoss.apply(hidden[:, :-1][counted].float(), head, ids[:, 1:][counted], weights / weights.sum())

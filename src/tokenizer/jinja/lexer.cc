@@ -115,8 +115,8 @@ class Lexer {
   }
 
   size_t FindTag() const {
-    for (size_t tag = source_.find('{', at_); tag + 1 < source_.size(); tag = source_.find('{', tag + 1)) {
-      const char next = source_[tag + 1];
+    for (size_t tag = source_.find('{', at_); tag != source_.npos; tag = source_.find('{', tag + 1)) {
+      const char next = tag + 1 < source_.size() ? source_[tag + 1] : ' ';
       if (next == '{' || next == '%' || next == '#') return tag;
     }
     return source_.size();
