@@ -2,74 +2,18 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <tuple>
 #include <vector>
 
 #include "base/check.h"
+#include "sched/admission.h"
 
 namespace tandem {
 namespace {
 
-// What the iteration still has to give while it is being planned.
-struct Remaining {
-  int rows = 0;
-  int blocks = 0;
-};
-
-std::vector<const Offer*> Pointers(const std::vector<Offer>& offers) {
-  std::vector<const Offer*> pointers;
-  pointers.reserve(offers.size());
-  for (const Offer& offer : offers) pointers.push_back(&offer);
-  return pointers;
-}
-
-// Grants up to `rows` rows to the offer; returns how many.
-int GrantRows(const Offer& offer, int rows, Grants& grants) {
-  const int granted = std::min(offer.ready_rows, rows);
-  if (granted > 0) grants.spans.push_back({offer.sequence, granted});
-  return std::max(granted, 0);
-}
-
-// Prefill chunks and admission. Takes from `left` also the blocks that sequences still waiting will need next.
-void PlanPrefill(const SchedulerOptions& options, const std::vector<const Offer*>& order, Remaining& left,
-                 Grants& grants) {
-  const auto running = [](const Offer* offer) { return offer->blocks_to_reserve == 0; };
-  int slots = options.max_running_requests - static_cast<int>(std::count_if(order.begin(), order.end(), running));
-  int rows = std::min(options.max_prefill_rows, left.rows);
-  int free_blocks = left.blocks;
-  bool queue_stopped = false;
-  for (const Offer* offer : order) {
-    if (offer->kind == SpanKind::kDecode) continue;
-    const int blocks = offer->blocks_to_reserve;
-    if (blocks > 0) {
-      const bool head = !queue_stopped;
-      const bool has_slot = slots-- > 0;
-      queue_stopped = queue_stopped || rows == 0 || !has_slot || blocks > free_blocks;
-      if (head || has_slot) left.blocks -= blocks;
-      if (queue_stopped) continue;
-      free_blocks -= blocks;
-    }
-    const int granted = GrantRows(*offer, rows, grants);
-    rows -= granted;
-    left.rows -= granted;
-  }
-}
-
-void PlanInference(const SchedulerOptions& options, const Offers& offers, Remaining& left, Grants& grants) {
-  std::vector<const Offer*> order = Pointers(offers.spans);
-  std::sort(order.begin(), order.end(), [](const Offer* a, const Offer* b) {
-    return std::tie(a->priority, a->arrival, a->sequence) < std::tie(b->priority, b->arrival, b->sequence);
-  });
-  for (const Offer* offer : order) {
-    if (offer->kind == SpanKind::kDecode) left.rows -= GrantRows(*offer, left.rows, grants);
-  }
-  PlanPrefill(options, order, left, grants);
-}
-
 // The training spans that may run: those that hold their blocks, and the first of the others that `blocks` suffices
 // for.
 std::vector<const Offer*> AdmitTraining(const std::vector<Offer>& offers, int blocks) {
-  std::vector<const Offer*> order = Pointers(offers);
+  std::vector<const Offer*> order = OfferPointers(offers);
   std::stable_sort(order.begin(), order.end(),
                    [](const Offer* a, const Offer* b) { return a->priority < b->priority; });
   bool queue_stopped = false;
@@ -138,7 +82,7 @@ void PlanTraining(const std::vector<const Offer*>& spans, const std::vector<Back
 Plan PlanCoserving(const SchedulerOptions& options, const SchedulerInput& input) {
   CHECK_GE(input.num_layers, 1);
   Plan plan;
-  Remaining left{options.max_batch_rows, input.free_blocks};
+  RemainingBudget left{options.max_batch_rows, input.free_blocks};
   PlanInference(options, input.inference, left, plan.inference);
 
   const bool beside_inference = !plan.inference.spans.empty();

@@ -6,9 +6,7 @@
 
 namespace tandem {
 
-// Inference. Every decode; then prefill chunks in the order (priority, arrival), together at most max_prefill_rows. A
-// waiting sequence is admitted only if its whole reservation fits into the free blocks, so it never has to be
-// preempted, and only if none that is before it in that order still waits: small requests do not overtake a large one.
+// Inference: PlanInference (sched/admission.h).
 //
 // Training. Cost is counted in layer-rows, one row through one layer: a forward row costs num_layers, a backward unit
 // of w rows costs w, because backward through frozen weights computes dx only, about as much as the forward did.
