@@ -9,8 +9,11 @@ import dialogues
 import stories
 
 # kind of document -> share of documents. Stories are longest, so most tokens are theirs.
-MIXTURE = {"story": 0.14, "story chat": 0.31, "two stories": 0.03, "passage": 0.34, "long passage": 0.01,
-           "continue": 0.03, "small": 0.14}
+MIXTURE = {"story": 0.08, "story chat": 0.33, "two stories": 0.02, "passage": 0.40, "long passage": 0.01,
+           "continue": 0.03, "small": 0.13}
+# The first pools of training: short contexts whose answers must be copied, before stories come in.
+EARLY_POOLS = 4
+EARLY = {"story chat": 0.12, "passage": 0.72, "small": 0.16}
 
 
 def _document(kind, rng, split):
@@ -35,7 +38,8 @@ def _document(kind, rng, split):
 def pool(seed, split, index, size=1024):
     """The index-th pool of documents of a split, "train" or "heldout"."""
     rng = random.Random(f"{seed}/{split}/{index}")
-    kinds = rng.choices(list(MIXTURE), list(MIXTURE.values()), k=size)
+    mixture = EARLY if split == "train" and index < EARLY_POOLS else MIXTURE
+    kinds = rng.choices(list(mixture), list(mixture.values()), k=size)
     return [_document(kind, rng, split) for kind in kinds]
 
 

@@ -40,7 +40,7 @@ class Turn:
 
 def _casual(text, rng):
     """As people type: now and then without capitals or the last mark."""
-    if rng.random() < 0.12:
+    if rng.random() < 0.05:
         text = text.lower()
     return text.rstrip(".?!") if rng.random() < 0.12 else text
 
@@ -69,7 +69,7 @@ def _told_story(rng, split, templates):
     detail = rng.choice((0.0, 0.5, 0.5, 1.0))
     story = stories.tell(rng, split, detail)
     turns = _exchange(_request(templates, story, detail, rng), story.text, rng)
-    for q in story.questions(rng)[: rng.choice((0, 2, 3, 4, 6, 8))]:
+    for q in story.questions(rng)[: rng.choice((0, 3, 4, 6, 8, 10))]:
         turns += _exchange(q.prompt, q.answer, rng, f"story {q.kind}")
     return turns + (_small(rng) if rng.random() < 0.1 else [])
 
@@ -98,7 +98,7 @@ def passage_chat(rng, split, size=None):
     else:
         story = stories.tell(rng, split, detail=0.0)
         text, questions, source = story.text, story.questions(rng), "story"
-    first, *rest = questions[: rng.choice((1, 2, 3, 4, 6))]
+    first, *rest = questions[: rng.choice((2, 4, 6, 8))]
     question = _casual(first.prompt, rng)
     frame = rng.choice(("$text $question", "$text\n$question", "$text\n\n$question", "$question\n$text",
                         "Read this: $text\n$question", "Here is a text: $text $question"))

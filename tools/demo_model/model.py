@@ -3,6 +3,7 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import wiring
 from build_tokenizer import MAX_CONTEXT, VOCAB_SIZE
 from packing import BOS, END, EOS, PAD
 
@@ -19,21 +20,22 @@ GENERATION_CONFIG = {"bos_token_id": BOS, "eos_token_id": [END, EOS], "pad_token
                      "do_sample": True, "temperature": 0.7, "top_p": 0.9}
 
 
-def make_model():
-    """A fresh model, with two departures from the usual initial weights that make it copy early.
+def make_model(tokens):
+    """A fresh model for these tokens (their texts by id), its initial weights made to copy early.
 
-    Embeddings have norm 1, so that tokens are told apart from the first step. Each head's output
-    projection is the transpose of its value projection: what a head looks at becomes more likely.
+    Each head's output projection is the transpose of its value projection: what a head looks at
+    becomes more likely. wiring.py makes the embeddings and lays the first heads.
     """
     model = LlamaForCausalLM(LlamaConfig(**ARCHITECTURE, bos_token_id=BOS, eos_token_id=END, pad_token_id=PAD))
     hidden, heads, kv_heads = (ARCHITECTURE[k] for k in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
-    torch.nn.init.normal_(model.model.embed_tokens.weight, std=hidden**-0.5)
+    model.model.embed_tokens.weight.data.copy_(wiring.token_embeddings(tokens, hidden))
     for layer in model.model.layers:
         torch.nn.init.orthogonal_(layer.self_attn.v_proj.weight)
         values = layer.self_attn.v_proj.weight.data.view(kv_heads, -1, hidden)
         outputs = values.repeat_interleave(heads // kv_heads, dim=0).reshape(-1, hidden).T
-        layer.self_attn.o_proj.weight.data.copy_(0.25 * outputs)
+        layer.self_attn.o_proj.weight.data.copy_(0.02 * outputs)
         torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    wiring.wire(model.model.layers, ARCHITECTURE["head_dim"])
     return model
 
 

@@ -8,11 +8,12 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 def orthogonalize(g, steps=5):
     """g: [n, rows, cols] -> the nearest semi-orthogonal matrices, roughly."""
-    x = g.mT if g.size(-2) > g.size(-1) else g
+    x = (g.mT if g.size(-2) > g.size(-1) else g).bfloat16()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
+    x = x.to(g.dtype)
     return x.mT if g.size(-2) > g.size(-1) else x
 
 

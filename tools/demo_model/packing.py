@@ -10,11 +10,11 @@ import corpus
 # In the order of build_tokenizer.SPECIALS.
 BOS, EOS, SYSTEM, USER, ASSISTANT, END, PAD = range(7)
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
-# Answers are a few tokens among many of stories, so each counts double.
+# Answers are a few tokens among many of stories, so each counts threefold.
 SHORT_ANSWER_TOKENS = 32
-SHORT_ANSWER_WEIGHT = 2.0
+SHORT_ANSWER_WEIGHT = 3.0
 # What users say is half names and things to be copied from the story, half surprise.
-USER_WEIGHT = 0.3
+USER_WEIGHT = 0.1
 
 
 def encode(document, tokenizer):

@@ -14,37 +14,37 @@ under the tree;on the roof;in the basket;by the window;near the lake""".replace(
 # kind of fact -> (statement, [(kind of question, prompt, answer)])
 _FACTS = {
     "owns": ("$name has {a|one} $color $item.", [
-        ("has", "What does $name have?", "$He has a $color $item."),
+        ("has", "What does $name have?", "$name has a $color $item."),
         ("who", "Who has {the|a} $item?", "It is $name."),
         ("color", "What {color|colour} is {the|$name's} $item?", "The $item is $color."),
         ("yesno", "Is the $item $color?", "Yes, the $item is $color."),
         ("yesno", "Is the $item $color2?", "No, the $item is $color."),
     ]),
     "place": ("$name is $in_place.", [
-        ("where", "Where is $name?", "$He is $in_place."),
+        ("where", "Where is $name?", "$name is $in_place."),
         ("who", "Who is $in_place?", "It is $name."),
-        ("yesno", "Is $name $in_place2?", "No, $he is $in_place."),
+        ("yesno", "Is $name $in_place2?", "No, $name is $in_place."),
     ]),
     "count": ("$name has $number $plural.", [
-        ("count", "How many $plural does $name have?", "$He has $number $plural."),
+        ("count", "How many $plural does $name have?", "$name has $number $plural."),
         ("who", "Who has $plural?", "It is $name."),
     ]),
     "likes": ("$name {likes|loves} $plural.", [
-        ("has", "What does $name {like|love}?", "$He likes $plural."),
+        ("has", "What does $name {like|love}?", "$name likes $plural."),
         ("who", "Who {likes|loves} $plural?", "It is $name."),
     ]),
     "kind": ("$name is a $kind.", [
-        ("kind", "{What is|What kind of animal is} $name?", "$He is a $kind."),
+        ("kind", "{What is|What kind of animal is} $name?", "$name is a $kind."),
         ("who", "Who is a $kind?", "It is $name."),
     ]),
     "spot": ("The $color $item is $spot.", [
-        ("where", "Where is the $item?", "It is $spot."),
+        ("where", "Where is the $item?", "The $item is $spot."),
         ("color", "What {color|colour} is the $item?", "The $item is $color."),
         ("what", "What is $spot?", "It is the $color $item."),
     ]),
     "moved": ("$name {went|walked|ran} $to_place2. {Then|Later|After that} $he {went|walked|ran} $to_place.", [
-        ("now", "Where is $name now?", "$He is $in_place."),
-        ("now", "Where did $name go first?", "$He went $to_place2."),
+        ("now", "Where is $name now?", "$name is $in_place."),
+        ("now", "Where did $name go first?", "$name went $to_place2."),
     ]),
     "gave": ("$name had a $color $item. $He gave {it|the $item} to $other.", [
         ("now", "Who has the $item{ now|}?", "It is $other."),

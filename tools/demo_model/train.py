@@ -5,7 +5,6 @@ as long as the decay has not begun.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
@@ -28,8 +27,8 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=pathlib.Path, required=True, help="tokenizer, checkpoint and log go here")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the exported model")
-    parser.add_argument("--steps", type=int, default=1800)
-    parser.add_argument("--batch-tokens", type=int, default=2240, help="16384 or more suits a GPU")
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--batch-tokens", type=int, default=3072, help="16384 or more suits a GPU")
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--decay", type=float, default=0.35, help="share of the steps in which the rate falls to zero")
     parser.add_argument("--muon-lr", type=float, default=0.02)
@@ -74,13 +73,13 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = torch.autocast("cuda", torch.bfloat16) if device == "cuda" else contextlib.nullcontext()
+    precision = torch.autocast(device, torch.bfloat16)
 
     tokenizer = load_tokenizer(args.out / "tokenizer.json", args.seed)
     tokenizer_dir = args.work / "tokenizer"
     build_tokenizer.save(tokenizer, tokenizer_dir)
 
-    model = make_model().to(device)
+    model = make_model([tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]).to(device)
     optimizers = make_optimizers(model, args)
     progress = {"step": 0, "pool": 0, "at": 0, "tokens": 0, "seconds": 0.0}
     checkpoint = args.work / "checkpoint.pt"
