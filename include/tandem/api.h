@@ -55,6 +55,9 @@ struct EngineStatus {
   int running_requests = 0, waiting_requests = 0;
   int running_jobs = 0, queued_jobs = 0;
   int kv_blocks_used = 0, kv_blocks_total = 0, kv_block_size = 0;
+  int kv_blocks_cached = 0;          // unused, but hold a prefix that can be found
+  int64_t cached_prompt_tokens = 0;  // of prompts: found in the prefix cache
+  int64_t preemptions = 0;           // requests that had to give their blocks back
   int64_t steps = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0, trained_tokens = 0;     // since the start
   double inference_tokens_per_second = 0, training_tokens_per_second = 0;  // over the last seconds

@@ -35,11 +35,15 @@ struct GenerateRequest {
   std::string adapter;  // name; empty: the base model
   absl::Time deadline = absl::InfiniteFuture();
   bool skip_special_tokens = true;  // in the text
+  int priority = 0;                 // lower first
+  std::string tenant;               // who asks: within a priority, tenants share what is served
+  std::string cache_salt;           // KV of earlier requests is reused only where they had the same
 };
 
 struct Usage {
   int prompt_tokens = 0;
   int completion_tokens = 0;
+  int cached_tokens = 0;  // of the prompt: their KV was there already
 };
 
 // One step's news of a request. Text holds whole UTF-8 characters only and may lag the tokens.

@@ -40,6 +40,10 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
       generate, "--top-k", [&](int k) { sampling.set_top_k(k); }, "0: off");
   AddField<uint64_t>(
       generate, "--seed", [&](uint64_t s) { sampling.set_seed(s); }, "Same seed, same text");
+  AddField<int>(
+      generate, "--priority", [&](int p) { request.set_priority(p); }, "Lower goes first; default 0");
+  generate->add_option("--tenant", *request.mutable_tenant(), "Who asks: tenants share the daemon fairly");
+  generate->add_option("--cache-salt", *request.mutable_cache_salt(), "Share cached prompts only with the same salt");
   generate
       ->add_option_function<std::vector<std::string>>(
           "--stop",

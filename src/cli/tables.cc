@@ -84,6 +84,15 @@ std::string AdaptersTable(const Terminal& terminal, const v1::ListAdaptersRespon
   return table.Render(terminal);
 }
 
+// Of all prompt tokens, how many were found in the prefix cache.
+std::string CacheFields(const v1::DaemonStatus& status) {
+  const double cached = static_cast<double>(status.inference().cached_prompt_tokens());
+  const double prompts = cached + static_cast<double>(status.inference().prompt_tokens());
+  return absl::StrFormat("%d blocks cached, %.1f %% of prompt tokens found, %d preemptions",
+                         status.kv().blocks_cached(), prompts > 0 ? 100 * cached / prompts : 0.0,
+                         status.inference().preemptions());
+}
+
 Fields StatusFields(const Terminal& terminal, const std::string& server, const v1::DaemonStatus& status) {
   const v1::ModelStatus& model = status.model();
   const v1::KvStatus& kv = status.kv();
@@ -102,8 +111,8 @@ Fields StatusFields(const Terminal& terminal, const std::string& server, const v
       {"training", absl::StrCat(status.training().running_jobs(), " running, ", status.training().queued_jobs(),
                                 " queued, ", FormatCount(status.training().tokens_per_second()), " tokens/s, ",
                                 FormatCount(status.training().trained_tokens()), " tokens so far")},
-      {"KV cache",
-       absl::StrCat(kv.blocks_used(), " of ", kv.blocks_total(), " blocks of ", kv.block_size(), " tokens")},
+      {"KV cache", absl::StrCat(kv.blocks_used(), " of ", kv.blocks_total(), " blocks of ", kv.block_size(),
+                                " tokens, ", CacheFields(status))},
       {"steps", absl::StrFormat("%d, the last one %.2f ms", status.steps(), status.last_step_ms())},
   };
 }

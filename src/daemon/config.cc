@@ -19,6 +19,21 @@ void DescribeAdapterFile(Config::AdapterFile& file, YamlSchema& schema) {
   schema.Add("path", &file.path);
 }
 
+void DescribeTenant(Config::Tenant& tenant, YamlSchema& schema) {
+  schema.Add("name", &tenant.name);
+  schema.Add("weight", &tenant.weight, {1, 1000});
+}
+
+absl::Status CheckTenants(const std::vector<Config::Tenant>& tenants) {
+  for (size_t i = 0; i < tenants.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (tenants[j].name != tenants[i].name) continue;
+      return absl::InvalidArgumentError(absl::StrCat("scheduler.tenants has '", tenants[i].name, "' twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // What no single key can tell.
 absl::Status CheckConfig(const Config& config) {
   if (config.model.path.empty()) return absl::InvalidArgumentError("model.path is missing, want a model's directory");
@@ -28,6 +43,7 @@ absl::Status CheckConfig(const Config& config) {
     return absl::InvalidArgumentError(absl::StrCat("kv.capacity_tokens is ", config.kv.capacity_tokens,
                                                    ", want a multiple of kv.block_size, ", config.kv.block_size));
   }
+  RETURN_IF_ERROR(CheckTenants(config.scheduler.tenants));
   for (size_t i = 0; i < config.adapters.load.size(); ++i) {
     const Config::AdapterFile& file = config.adapters.load[i];
     RETURN_IF_ERROR(CheckAdapterName(absl::StrCat("adapters.load[", i, "].name"), file.name));
@@ -56,9 +72,11 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("engine.max_context", &config.engine.max_context, {0, 1 << 24});
   schema.Add("kv.block_size", &config.kv.block_size, {1, 1024});
   schema.Add("kv.capacity_tokens", &config.kv.capacity_tokens, {1, 1 << 30});
+  schema.Add("kv.prefix_cache", &config.kv.prefix_cache);
   schema.Add("scheduler.training_rows_beside_inference", &config.scheduler.training_rows_beside_inference,
              {0, kCount.high});
   schema.Add("scheduler.max_prefill_rows", &config.scheduler.max_prefill_rows, kCount);
+  schema.AddList("scheduler.tenants", &config.scheduler.tenants, DescribeTenant);
   schema.Add("training.max_running_jobs", &config.training.max_running_jobs, kCount);
   schema.Add("training.max_queued_jobs", &config.training.max_queued_jobs, kCount);
   schema.Add("training.forward_window", &config.training.forward_window, kCount);

@@ -30,13 +30,20 @@ struct Config {
     int max_waiting_requests = 1024;
     int max_context = 0;  // tokens; 0: the model's
   };
+  struct Tenant {
+    std::string name;
+    int weight = 1;
+    bool operator==(const Tenant&) const = default;
+  };
   struct Kv {
     int block_size = 16;          // tokens
     int capacity_tokens = 16384;  // a multiple of block_size
+    bool prefix_cache = true;
   };
   struct Scheduler {
     int training_rows_beside_inference = 64;
     int max_prefill_rows = 256;
+    std::vector<Tenant> tenants;
   };
   struct Training {
     int max_running_jobs = 2;

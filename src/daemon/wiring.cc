@@ -22,6 +22,10 @@ EngineOptions ToEngineOptions(const Config& config) {
   options.scheduler.max_prefill_rows = config.scheduler.max_prefill_rows;
   options.scheduler.training_rows_beside_inference = config.scheduler.training_rows_beside_inference;
   options.inference.max_waiting = config.engine.max_waiting_requests;
+  options.inference.prefix_cache = config.kv.prefix_cache;
+  for (const Config::Tenant& tenant : config.scheduler.tenants) {
+    options.inference.tenant_weights.emplace(tenant.name, tenant.weight);
+  }
   options.training.max_running_jobs = config.training.max_running_jobs;
   options.training.forward_window = config.training.forward_window;
   options.training.backward_window = config.training.backward_window;

@@ -220,6 +220,9 @@ void Engine::PublishStatus(absl::Duration step_time) {
   status_.queued_jobs = training_->queued_jobs();
   status_.trained_tokens = training_->trained_tokens();
   status_.kv_blocks_used = pool_->used();
+  status_.kv_blocks_cached = pool_->cached();
+  status_.cached_prompt_tokens = inference.cached_tokens;
+  status_.preemptions = inference.preemptions;
   if (step_time > absl::ZeroDuration()) {
     status_.last_step_ms = absl::ToDoubleMilliseconds(step_time);
     ++status_.steps;

@@ -7,12 +7,13 @@
 #include "base/check.h"
 
 namespace tandem {
-Sequence::Sequence(SequenceInit init, const Tokenizer* tokenizer)
+Sequence::Sequence(SequenceInit init, BlockPool* pool, const Tokenizer* tokenizer)
     : id_(init.id),
       adapter_(init.adapter),
       arrival_(init.arrival),
-      blocks_needed_(init.blocks_needed),
+      pool_(pool),
       prompt_size_(static_cast<int>(init.request.prompt.size())),
+      prefix_root_(std::move(init.prefix_root)),
       tokens_(std::move(init.request.prompt)),
       request_(std::move(init.request)),
       decoder_(tokenizer, request_.skip_special_tokens),
@@ -22,37 +23,81 @@ Sequence::Sequence(SequenceInit init, const Tokenizer* tokenizer)
   CHECK(sink_ != nullptr);
   CHECK_GE(prompt_size_, 1);
   CHECK_GE(request_.stop.max_tokens, 1);
-  CHECK_GE(blocks_needed_, 1);
 }
 
 Sequence::~Sequence() {
   if (!ended()) Abort(absl::CancelledError("the engine has stopped"));
 }
 
-Offer Sequence::MakeOffer() const {
-  return {.sequence = id_,
-          .kind = computed_ < prompt_size_ ? SpanKind::kPrefill : SpanKind::kDecode,
-          .ready_rows = static_cast<int>(tokens_.size()) - computed_,
-          .first_position = computed_,
-          .blocks_to_reserve = admitted() ? 0 : blocks_needed_,
-          .priority = 0,
-          .arrival = arrival_};
+int Sequence::BlocksLeft(int held) const {
+  const int64_t tokens = int64_t{prompt_size_} + request_.stop.max_tokens;
+  return std::max(0, static_cast<int>(pool_->BlocksFor(tokens)) - held);
 }
 
-void Sequence::Reserve(BlockTable blocks) {
-  CHECK(!admitted() && !ended());
-  CHECK_EQ(blocks.size(), blocks_needed_);
-  blocks_ = std::move(blocks);
-  admitted_ = true;
+// At least one row has to run: its logits are what the next token is drawn from.
+BlockPool::Match Sequence::FindPrefix() const {
+  if (prefix_root_.empty()) return {};
+  return pool_->Find(prefix_root_, tokens_, (size() - 1) / pool_->block_size());
+}
+
+Offer Sequence::MakeOffer(Lookup lookup) const {
+  Offer offer{.sequence = id_, .priority = request_.priority, .arrival = arrival_};
+  int held = blocks_.size();
+  if (admitted()) {
+    offer.kind = computed_ < prefill_end_ ? SpanKind::kPrefill : SpanKind::kDecode;
+    offer.first_position = computed_;
+    offer.blocks_to_reserve = std::max(0, static_cast<int>(pool_->BlocksFor(size())) - held);
+    offer.blocks_if_preempted = blocks_held_alone();
+    held += offer.blocks_to_reserve;
+  } else {
+    const BlockPool::Match match = lookup == Lookup::kYes ? FindPrefix() : BlockPool::Match{};
+    offered_cached_blocks_ = static_cast<int>(match.blocks.size());
+    offer.first_position = offered_cached_blocks_ * pool_->block_size();
+    held = static_cast<int>(pool_->BlocksFor(size()));
+    offer.blocks_to_reserve = held - (offered_cached_blocks_ - match.unused);
+  }
+  offer.ready_rows = size() - offer.first_position;
+  offer.blocks_to_end = BlocksLeft(held);
+  return offer;
+}
+
+bool Sequence::Reserve() {
+  CHECK(!ended());
+  const bool admits = !admitted();
+  if (admits) {
+    // No more than was offered: the rows granted may be all that are left behind it. Less where somebody who was
+    // admitted before it in this iteration has taken a cached block.
+    const BlockPool::Match match = pool_->Find(prefix_root_, tokens_, offered_cached_blocks_);
+    blocks_ = pool_->Share(match);
+    remembered_ = blocks_.size();
+    prefix_ = match.blocks.empty() ? prefix_root_ : match.prefix;
+    computed_ = remembered_ * pool_->block_size();
+    prefill_end_ = size();
+    if (!was_admitted_) cached_tokens_ = computed_;
+    ran_ = std::max(ran_, computed_);
+    admitted_ = was_admitted_ = true;
+  }
+  const int more = static_cast<int>(pool_->BlocksFor(size())) - blocks_.size();
+  const absl::Status status = pool_->Extend(blocks_, std::max(0, more));
+  CHECK(status.ok()) << "granted more than is free: " << status.ToString();
+  return admits;
+}
+
+void Sequence::Preempt() {
+  CHECK(admitted() && !ended());
+  blocks_.Release();
+  admitted_ = false;
+  computed_ = 0;
+  remembered_ = 0;
 }
 
 void Sequence::Emit(int num_rows, Batch& batch) const {
-  const Offer offer = MakeOffer();
+  const int ready_rows = size() - computed_;
   CHECK(admitted());
-  CHECK(num_rows >= 1 && num_rows <= offer.ready_rows) << "got " << num_rows << ", ready " << offer.ready_rows;
+  CHECK(num_rows >= 1 && num_rows <= ready_rows) << "got " << num_rows << ", ready " << ready_rows;
   batch.spans.push_back({.sequence = id_,
                          .adapter = adapter_,
-                         .kind = offer.kind,
+                         .kind = computed_ < prefill_end_ ? SpanKind::kPrefill : SpanKind::kDecode,
                          .first_row = batch.num_rows(),
                          .num_rows = num_rows,
                          .first_position = computed_,
@@ -60,16 +105,25 @@ void Sequence::Emit(int num_rows, Batch& batch) const {
   const auto first = tokens_.begin() + computed_;
   batch.token_ids.insert(batch.token_ids.end(), first, first + num_rows);
   batch.labels.insert(batch.labels.end(), num_rows, kIgnoredLabel);
-  if (num_rows < offer.ready_rows) return;
+  if (num_rows < ready_rows) return;
   batch.samples.push_back({.sequence = id_,
                            .row = batch.num_rows() - 1,
                            .params = request_.sampling,
                            .index = static_cast<int>(tokens_.size()) - prompt_size_});
 }
 
-void Sequence::Advance(int num_rows) {
+int Sequence::Advance(int num_rows) {
   computed_ += num_rows;
-  CHECK_LE(computed_, static_cast<int>(tokens_.size()));
+  CHECK_LE(computed_, size());
+  if (!prefix_root_.empty()) {
+    const int block_size = pool_->block_size();
+    for (; (remembered_ + 1) * block_size <= computed_; ++remembered_) {
+      const auto tokens = std::span(tokens_).subspan(size_t{1} * remembered_ * block_size, block_size);
+      prefix_ = pool_->Remember(blocks_.blocks()[remembered_], prefix_, tokens);
+    }
+  }
+  const int before = std::exchange(ran_, std::max(ran_, computed_));
+  return std::min(ran_, prompt_size_) - std::min(before, prompt_size_);
 }
 
 void Sequence::Accept(int32_t token) {
@@ -96,7 +150,7 @@ void Sequence::Abort(const absl::Status& status) {
 }
 
 Usage Sequence::usage() const {
-  return {.prompt_tokens = prompt_size_, .completion_tokens = static_cast<int>(tokens_.size()) - prompt_size_};
+  return {.prompt_tokens = prompt_size_, .completion_tokens = size() - prompt_size_, .cached_tokens = cached_tokens_};
 }
 
 // Everything it held is free again before the sink hears of it.

@@ -83,7 +83,7 @@ Plan PlanCoserving(const SchedulerOptions& options, const SchedulerInput& input)
   CHECK_GE(input.num_layers, 1);
   Plan plan;
   RemainingBudget left{options.max_batch_rows, input.free_blocks};
-  PlanInference(options, input.inference, left, plan.inference);
+  PlanInference(options, {input.inference, input.training.blocks_held}, left, plan.inference);
 
   const bool beside_inference = !plan.inference.spans.empty();
   const int rows = std::min(left.rows, beside_inference ? options.training_rows_beside_inference : left.rows);

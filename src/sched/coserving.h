@@ -18,9 +18,10 @@ namespace tandem {
 // Packed rows are never more than max_batch_rows. Sequences share rows and units evenly, in the order (priority, as
 // offered).
 //
-// Blocks. Training reserves only what remains when every inference sequence that waits for rows or blocks has got its
-// reservation (of those that wait for a running slot: the first), and holds at most TrainingBlocksLimit. What it holds
-// already it keeps: an inference request that needs more than the rest of the pool waits for those sequences to end.
+// Blocks. Training reserves only what remains when every inference sequence that runs, or waits for rows or blocks, has
+// got what it needs up to its end (of those that wait for a running slot: the first), and holds at most
+// TrainingBlocksLimit. What it holds already it keeps: an inference request that does not fit beside it up to its end
+// waits for those sequences to end, so that none is ever preempted because of training.
 Plan PlanCoserving(const SchedulerOptions& options, const SchedulerInput& input);
 
 }  // namespace tandem

@@ -80,11 +80,12 @@ class EngineTest : public testing::Test {
     std::filesystem::remove_all(directory);
   }
 
-  std::unique_ptr<Engine> MakeEngine() {
+  std::unique_ptr<Engine> MakeEngine(int kv_tokens = 4096, bool prefix_cache = true) {
     EngineOptions options;
     options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
     options.threads = 2;
-    options.kv_capacity_tokens = 4096;
+    options.kv_capacity_tokens = kv_tokens;
+    options.inference.prefix_cache = prefix_cache;
     options.adapters_directory = directory.string();
     auto created = Engine::Create(options);
     EXPECT_TRUE(created.ok()) << created.status();
@@ -223,6 +224,70 @@ TEST_F(EngineTest, PublishedAdaptersAreBackAfterARestart) {
   const auto job = engine->CreateJob(Job("kept", 2));
   Watch(job->id)->Wait();
   EXPECT_EQ(engine->ListAdapters()[0].generation, 3);
+}
+
+// A prompt of a few blocks.
+std::string LongPrompt(int i) {
+  return absl::StrCat("Once upon a time there was a fox who had ", i,
+                      " red kites and a boat, and every day he went down ",
+                      "to the river with them, because the wind was good there and the river was wide and green.");
+}
+
+TEST_F(EngineTest, ACachedPromptGivesTheSameTokensAsAColdOne) {
+  for (const float temperature : {0.0f, 1.0f}) {
+    GenerateRequest request = Request(LongPrompt(3));
+    request.sampling.temperature = temperature;
+    request.cache_salt = absl::StrCat(temperature);
+    const auto cold = Start(request);
+    cold->Wait();
+    const auto warm = Start(request);
+    warm->Wait();
+    EXPECT_EQ(cold->end.usage.cached_tokens, 0);
+    EXPECT_GE(warm->end.usage.cached_tokens, 32);
+    EXPECT_EQ(warm->tokens, cold->tokens);
+  }
+  EXPECT_GT(engine->GetStatus().cached_prompt_tokens, 0);
+  EXPECT_GT(engine->GetStatus().kv_blocks_cached, 0);
+}
+
+TEST_F(EngineTest, AReplacedAdapterNeverAnswersFromOldKv) {
+  GenerateRequest request = Request(LongPrompt(5), 12);
+  request.adapter = "replaced";
+  for (int generation = 1; generation <= 2; ++generation) {
+    const auto job = engine->CreateJob(Job("replaced", 3));
+    ASSERT_TRUE(job.ok()) << job.status();
+    Watch(job->id)->Wait();
+    const auto first = Start(request);
+    first->Wait();
+    EXPECT_EQ(first->end.adapter_generation, generation);
+    EXPECT_EQ(first->end.usage.cached_tokens, 0);
+    const auto second = Start(request);
+    second->Wait();
+    EXPECT_GT(second->end.usage.cached_tokens, 0);
+    EXPECT_EQ(second->tokens, first->tokens);
+  }
+}
+
+TEST_F(EngineTest, PreemptedRequestsGiveTheSameTokensAsAlone) {
+  constexpr int kRequests = 6;
+  std::vector<GenerateRequest> requests;
+  std::vector<std::vector<int32_t>> alone;
+  for (int i = 0; i < kRequests; ++i) {
+    requests.push_back(Request(LongPrompt(i), 120));
+    requests.back().sampling = {.temperature = i % 2 ? 1.0f : 0.0f, .seed = static_cast<uint64_t>(i)};
+    alone.push_back(Tokens(requests.back()));
+  }
+  for (const bool prefix_cache : {true, false}) {
+    engine = nullptr;
+    engine = MakeEngine(512, prefix_cache);
+    std::vector<std::shared_ptr<RecordingSink>> sinks;
+    for (const GenerateRequest& request : requests) sinks.push_back(Start(request));
+    for (int i = 0; i < kRequests; ++i) {
+      sinks[i]->Wait();
+      EXPECT_EQ(sinks[i]->tokens, alone[i]) << i;
+    }
+    EXPECT_GT(engine->GetStatus().preemptions, 0);
+  }
 }
 
 TEST_F(EngineTest, RefusesWhatCannotRunWithGotAndWant) {

@@ -81,32 +81,36 @@ TEST_F(InferenceSourceTest, RefusesMoreThanMaxWaitingAndDropsTheLease) {
 // --- admission
 // ---------------------------------------------------------------------------------------------------------
 
-TEST_F(InferenceSourceTest, OffersAWaitingRequestWithItsWholeReservation) {
+TEST_F(InferenceSourceTest, OffersAWaitingRequestWithTheBlocksOfItsPrompt) {
   now_ += absl::Seconds(5);
   GenerateRequest request = Request("r", 9, "a");
-  request.stop.max_tokens = 4;  // 13 tokens: 4 blocks of 4
+  request.stop.max_tokens = 8;  // 9 tokens: 3 blocks of 4; 17: two more
   Submit(request);
   const Offers offers = source_->CollectOffers(now_ + absl::Seconds(1));
   ASSERT_EQ(offers.spans.size(), 1);
   EXPECT_EQ(offers.spans[0].kind, SpanKind::kPrefill);
   EXPECT_EQ(offers.spans[0].ready_rows, 9);
   EXPECT_EQ(offers.spans[0].first_position, 0);
-  EXPECT_EQ(offers.spans[0].blocks_to_reserve, 4);
+  EXPECT_EQ(offers.spans[0].blocks_to_reserve, 3);
+  EXPECT_EQ(offers.spans[0].blocks_to_end, 2);
   EXPECT_EQ(offers.spans[0].arrival, now_);
-  EXPECT_EQ(offers.blocks_held, 0);
   EXPECT_TRUE(offers.backward.empty());
 }
 
-TEST_F(InferenceSourceTest, ReservesOnceAtTheFirstGrant) {
-  GenerateRequest request = Request("r", 9, "abcd");
-  Submit(request);
+TEST_F(InferenceSourceTest, ReservesThePromptAtTheFirstGrantAndABlockWhenItIsFull) {
+  Submit(Request("r", 7, "abcdefgh"));
   Step(4);
-  EXPECT_EQ(pool_.used(), 4);
-  const Offers offers = source_->CollectOffers(now_);
-  EXPECT_EQ(offers.spans[0].blocks_to_reserve, 0);
-  EXPECT_EQ(offers.blocks_held, 4);
-  Step(4);
-  EXPECT_EQ(pool_.used(), 4);
+  EXPECT_EQ(pool_.used(), 2);
+  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 0);
+  Step();  // the prompt's end: "a"
+  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 0);
+  Step();  // its row is the eighth: "b"
+  const Offer offer = source_->CollectOffers(now_).spans[0];
+  EXPECT_EQ(offer.kind, SpanKind::kDecode);
+  EXPECT_EQ(offer.blocks_to_reserve, 1);
+  EXPECT_EQ(offer.blocks_to_end, 1);
+  Step();
+  EXPECT_EQ(pool_.used(), 3);
 }
 
 TEST_F(InferenceSourceTest, WhatIsNotGrantedKeepsWaiting) {
@@ -115,13 +119,13 @@ TEST_F(InferenceSourceTest, WhatIsNotGrantedKeepsWaiting) {
   source_->Emit({}, batch);
   source_->Commit(batch, {}, now_);
   EXPECT_EQ(source_->counts().waiting, 1);
-  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 4);
+  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 3);
 }
 
 TEST_F(InferenceSourceTest, AGrantWithoutFreeBlocksIsAProgrammersError) {
   Submit(Request("r", 9, "abcd"));
   const SequenceId sequence = source_->CollectOffers(now_).spans[0].sequence;
-  const BlockTable others = *pool_.Allocate(kNumBlocks - 3);
+  const BlockTable others = *pool_.Allocate(kNumBlocks - 2);
   Batch batch;
   EXPECT_DEATH(source_->Emit({.spans = {{sequence, 1}}}, batch), "granted more than is free");
 }
@@ -276,7 +280,9 @@ TEST_F(InferenceSourceTest, SpansAndSamplesOfOtherSourcesArePassedOver) {
 
 TEST_F(InferenceSourceTest, CountsFollowTheRequests) {
   Submit(Request("one", 100, "abcdefghij"));
-  Submit(Request("two", 30, "ab"));  // does not fit beside the first
+  GenerateRequest two = Request("two", 30, "ab");  // does not fit beside the first
+  two.prompt.assign(30, 1);
+  Submit(two);
   EXPECT_EQ(source_->counts().waiting, 2);
   Step(60);
   EXPECT_EQ(source_->counts().running, 1);

@@ -165,6 +165,7 @@ TEST_F(RequestEndTest, ADeadlineEndsARequestThatStillWaits) {
   const auto running = Submit(Request("running", 100, "abcdefghij"));
   Step();
   GenerateRequest request = Request("waiting", 30, "abc");
+  request.prompt.assign(30, 1);  // shares no block with the other
   request.deadline = now_ + absl::Seconds(1);
   const auto waiting = Submit(request);
   Step();

@@ -43,6 +43,7 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
   RETURN_IF_ERROR(CheckUtf8("adapter", input.adapter));
   ASSIGN_OR_RETURN(request.prompt, Tokenize(input.prompt));
   ASSIGN_OR_RETURN(request.stop.max_tokens, ResolveMaxTokens(input.max_tokens, request.prompt.size()));
+  RETURN_IF_ERROR(ResolveQueueing(input, request));
   request.adapter = input.adapter;
   request.skip_special_tokens = input.skip_special_tokens;
   request.request_id = absl::StrCat("gen-", next_request_.fetch_add(1));
@@ -110,6 +111,21 @@ absl::StatusOr<SamplingParams> GenerationHandler::ResolveSampling(const Generati
   RETURN_IF_ERROR(CheckTopP(params.top_p));
   params.seed = input.seed.has_value() ? *input.seed : random_();
   return params;
+}
+
+absl::Status GenerationHandler::ResolveQueueing(const GenerationInput& input, GenerateRequest& request) {
+  const auto check = [](std::string_view field, const std::string& text) {
+    if (text.size() <= kMaxTenantBytes) return CheckUtf8(field, text);
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(field), " has ", text.size(), " bytes, want at most ", kMaxTenantBytes));
+  };
+  RETURN_IF_ERROR(CheckRange("priority", input.priority, -kMaxPriority, kMaxPriority));
+  RETURN_IF_ERROR(check("tenant", input.tenant));
+  RETURN_IF_ERROR(check("cache_salt", input.cache_salt));
+  request.priority = input.priority;
+  request.tenant = input.tenant;
+  request.cache_salt = input.cache_salt;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StopConditions> GenerationHandler::ResolveStop(const GenerationInput& input) const {

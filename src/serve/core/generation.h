@@ -40,6 +40,8 @@ struct GenerationInput {
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   bool skip_special_tokens = true;
+  int priority = 0;
+  std::string tenant, cache_salt;
 };
 
 // The served model as the front ends know it. Pointers are borrowed.
@@ -57,6 +59,8 @@ class GenerationHandler {
   static constexpr size_t kMaxStopStrings = 16;
   static constexpr size_t kMaxStopBytes = 1024;  // of one string
   static constexpr size_t kMaxStopTokenIds = 1024;
+  static constexpr int kMaxPriority = 1000;       // and as much below 0
+  static constexpr size_t kMaxTenantBytes = 256;  // of a tenant's name, and of a cache salt
 
   // `random` draws seeds; it may be called from any thread.
   GenerationHandler(ModelFrontEnd model, InferenceApi* api, std::function<uint64_t()> random);
@@ -74,6 +78,7 @@ class GenerationHandler {
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatMessage>& messages) const;
   absl::StatusOr<int> ResolveMaxTokens(std::optional<int> asked, size_t prompt_tokens) const;
   absl::StatusOr<SamplingParams> ResolveSampling(const GenerationInput& input) const;
+  static absl::Status ResolveQueueing(const GenerationInput& input, GenerateRequest& request);
   absl::StatusOr<StopConditions> ResolveStop(const GenerationInput& input) const;
 
   const ModelFrontEnd model_;

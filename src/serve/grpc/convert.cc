@@ -134,6 +134,9 @@ GenerationInput FromProto(v1::GenerateRequest& request) {
   input.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
   input.ignore_eos = stopping.ignore_eos();
   if (request.has_skip_special_tokens()) input.skip_special_tokens = request.skip_special_tokens();
+  if (request.has_priority()) input.priority = request.priority();
+  input.tenant = std::move(*request.mutable_tenant());
+  input.cache_salt = std::move(*request.mutable_cache_salt());
   return input;
 }
 
@@ -243,6 +246,8 @@ v1::DaemonStatus ToProto(const EngineStatus& status) {
   inference.set_waiting_requests(status.waiting_requests);
   inference.set_prompt_tokens(status.prompt_tokens);
   inference.set_generated_tokens(status.generated_tokens);
+  inference.set_cached_prompt_tokens(status.cached_prompt_tokens);
+  inference.set_preemptions(status.preemptions);
   inference.set_tokens_per_second(status.inference_tokens_per_second);
   v1::TrainingStatus& training = *proto.mutable_training();
   training.set_running_jobs(status.running_jobs);
@@ -253,6 +258,7 @@ v1::DaemonStatus ToProto(const EngineStatus& status) {
   kv.set_blocks_used(status.kv_blocks_used);
   kv.set_blocks_total(status.kv_blocks_total);
   kv.set_block_size(status.kv_block_size);
+  kv.set_blocks_cached(status.kv_blocks_cached);
   return proto;
 }
 

@@ -67,6 +67,7 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
     message.mutable_text()->append(update.text);
     message.mutable_usage()->set_prompt_tokens(update.usage.prompt_tokens);
     message.mutable_usage()->set_completion_tokens(update.usage.completion_tokens);
+    message.mutable_usage()->set_cached_tokens(update.usage.cached_tokens);
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
@@ -81,6 +82,7 @@ void GenerateStream::OnEnd(GenerationEnd end) {
       last.set_finish_reason(ToProto(end.reason));
       last.mutable_usage()->set_prompt_tokens(end.usage.prompt_tokens);
       last.mutable_usage()->set_completion_tokens(end.usage.completion_tokens);
+      last.mutable_usage()->set_cached_tokens(end.usage.cached_tokens);
       last.set_adapter_generation(end.adapter_generation);
     }
     end_ = std::move(end.status);
