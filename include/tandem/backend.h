@@ -128,8 +128,13 @@ class Backend {
   // dx [m, hidden] is the gradient of the sum of losses, written where it has data.
   virtual void LinearCrossEntropy(const TensorView& x, const Matrix& head, std::span<const int32_t> labels,
                                   std::span<double> losses, const TensorView& dx) = 0;
-  // ids[i] drawn from logits row i by params[i]; -1 where the row holds a NaN or +inf. logits are scratch afterwards.
-  virtual void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids) = 0;
+  // ids[i] drawn from logits row i by requests[i]; negative where there is none to draw (sampling.h). logprobs[i] is
+  // filled where the request wants it. logits are scratch afterwards.
+  virtual void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids,
+                      std::span<TokenLogprobs> logprobs) = 0;
+  // logprobs[i] of requests[i].token and of the most probable tokens by logits row i.
+  virtual void Score(const TensorView& logits, std::span<const ScoreRequest> requests,
+                     std::span<TokenLogprobs> logprobs) = 0;
 
   // --- optimizer
   // -------------------------------------------------------------------------------------------------------

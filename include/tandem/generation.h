@@ -3,26 +3,22 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "tandem/sampling.h"
 
 namespace tandem {
 
-// How one token is drawn from a row of logits. Order: temperature, top-k, top-p.
-struct SamplingParams {
-  float temperature = 1.0f;  // 0: greedy
-  int top_k = 0;             // 0: off
-  float top_p = 1.0f;        // (0, 1]
-  uint64_t seed = 0;  // always set by the front end; token i of a request is a pure function of (logits, seed, i)
-};
-
 struct StopConditions {
   int max_tokens = 256;
-  std::vector<std::string> stop;        // generation ends before the first of these in the text; it is not returned
+  int min_tokens = 0;                   // before these no stop token is drawn and no stop string is looked for
+  std::vector<std::string> stop;        // generation ends at the first of these in the text
   std::vector<int32_t> stop_token_ids;  // the model's end tokens included by the front end, unless ignore_eos
+  bool include_stop_in_text = false;    // the text of the stop string or token that ended it is returned
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -34,7 +30,11 @@ struct GenerateRequest {
   StopConditions stop;
   std::string adapter;  // name; empty: the base model
   absl::Time deadline = absl::InfiniteFuture();
-  bool skip_special_tokens = true;  // in the text
+  bool skip_special_tokens = true;     // in the text
+  std::optional<int> prompt_logprobs;  // log probabilities of the prompt's tokens, and of so many most probable ones
+
+  // Every row of the prompt goes through the model: none may come from a cache of prefixes.
+  bool needs_all_prompt_rows() const { return prompt_logprobs.has_value(); }
 };
 
 struct Usage {
@@ -46,15 +46,20 @@ struct Usage {
 struct GenerationUpdate {
   std::vector<int32_t> token_ids;
   std::string text;
-  Usage usage;  // cumulative
+  Usage usage;                          // cumulative
+  std::vector<TokenLogprobs> logprobs;  // of token_ids; empty where none were asked for
+  // In the first update, where asked for: of the prompt's tokens; the first of them has none (NaN).
+  std::vector<TokenLogprobs> prompt_logprobs;
 };
 
 struct GenerationEnd {
   absl::Status status;  // OK, DEADLINE_EXCEEDED, CANCELLED, INTERNAL ...
   FinishReason reason = FinishReason::kStop;
   Usage usage;
-  int adapter_generation = 0;  // of the adapter that answered; 0 for the base model
-  std::string text;            // held back until now (a possible stop string that was none)
+  int adapter_generation = 0;         // of the adapter that answered; 0 for the base model
+  std::string text;                   // held back until now (a possible stop string that was none)
+  std::string stop_string;            // what ended it with kStop: this,
+  std::optional<int32_t> stop_token;  // or this
 };
 
 // Where a request's tokens go. Called on the step thread: must not block and must not call back into the engine.

@@ -38,6 +38,22 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
       generate, "--top-p", [&](float p) { sampling.set_top_p(p); }, "In (0, 1]");
   AddField<int>(
       generate, "--top-k", [&](int k) { sampling.set_top_k(k); }, "0: off");
+  AddField<float>(
+      generate, "--min-p", [&](float p) { sampling.set_min_p(p); }, "Least share of the largest probability, [0, 1]");
+  AddField<float>(
+      generate, "--typical-p", [&](float p) { sampling.set_typical_p(p); }, "Locally typical sampling, (0, 1]");
+  AddField<float>(
+      generate, "--repetition-penalty", [&](float p) { sampling.set_repetition_penalty(p); },
+      "Of tokens of prompt and completion; 1: none");
+  AddField<float>(
+      generate, "--presence-penalty", [&](float p) { sampling.set_presence_penalty(p); }, "In [-2, 2]");
+  AddField<float>(
+      generate, "--frequency-penalty", [&](float p) { sampling.set_frequency_penalty(p); }, "In [-2, 2]");
+  AddField<int>(
+      generate, "--min-tokens", [&](int n) { stopping.set_min_tokens(n); }, "Tokens before the text may end");
+  AddField<int>(
+      generate, "--logprobs", [&](int k) { request.set_logprobs(k); },
+      "Print each token with its probability and the K most probable ones");
   AddField<uint64_t>(
       generate, "--seed", [&](uint64_t s) { sampling.set_seed(s); }, "Same seed, same text");
   generate

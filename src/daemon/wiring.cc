@@ -47,7 +47,8 @@ class EngineRuntime final : public Runtime {
     parts.model = {.tokenizer = &engine_->tokenizer(),
                    .chat_template = engine_->chat_template(),
                    .defaults = defaults_,
-                   .max_context = engine_->max_context()};
+                   .max_context = engine_->max_context(),
+                   .vocab = engine_->desc().vocab};
     parts.inference = engine_.get();
     parts.fine_tuning = engine_.get();
     parts.adapters = engine_.get();

@@ -110,11 +110,18 @@ void InferenceSource::Commit(const Batch& batch, const StepResult& result, absl:
     it->second.Advance(span.num_rows);
     if (span.kind == SpanKind::kPrefill) prompt_tokens_ += span.num_rows;
   }
+  CHECK_EQ(result.scores.size(), batch.scores.size());
+  for (size_t i = 0; i < batch.scores.size(); ++i) {
+    const auto it = sequences_.find(batch.scores[i].sequence);
+    if (it == sequences_.end()) continue;
+    it->second.AcceptScore(result.scores[i]);
+    if (it->second.ended()) Erase(it);
+  }
   for (size_t i = 0; i < batch.samples.size(); ++i) {
     const auto it = sequences_.find(batch.samples[i].sequence);
     if (it == sequences_.end()) continue;
     if (result.sampled[i] >= 0) ++generated_tokens_;
-    it->second.Accept(result.sampled[i]);
+    it->second.Accept(result.sampled[i], result.logprobs.empty() ? TokenLogprobs() : result.logprobs[i]);
     if (it->second.ended()) Erase(it);
   }
   EndExpired(now);

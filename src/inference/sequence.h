@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -43,14 +45,19 @@ class Sequence {
   void Reserve(BlockTable blocks);
   bool admitted() const { return admitted_; }
 
-  // Appends the next num_rows rows to the batch; with the last of its tokens also the request for the next one.
-  void Emit(int num_rows, Batch& batch) const;
+  // Appends the next num_rows rows to the batch; with the last of its tokens also the request for the next one. The
+  // batch borrows from the sequence until the step is committed.
+  void Emit(int num_rows, Batch& batch);
 
   // num_rows more rows lie in the KV pool.
   void Advance(int num_rows);
 
-  // Takes a sampled token, -1 where its logits were not finite; tells the sink; ends the sequence where it stops.
-  void Accept(int32_t token);
+  // Takes a sampled token, or why there is none (sampling.h); tells the sink; ends the sequence where it stops.
+  // `logprobs`: of the token, where the request wants them.
+  void Accept(int32_t token, TokenLogprobs logprobs = {});
+
+  // Takes the log probabilities of the prompt's next token.
+  void AcceptScore(TokenLogprobs score);
 
   // Ends it before its time. `status` is not OK.
   void Abort(const absl::Status& status);
@@ -62,6 +69,9 @@ class Sequence {
   Usage usage() const;
 
  private:
+  void EmitPromptRequests(const Span& span, Batch& batch);
+  bool IsStopToken(int32_t token) const;
+  std::string TextOf(int32_t token, bool stop_token);
   void End(const absl::Status& status, FinishReason reason);
 
   const SequenceId id_;
@@ -77,6 +87,8 @@ class Sequence {
   BlockTable blocks_;
   StreamDecoder decoder_;
   StopChecker stop_checker_;
+  std::optional<int32_t> stop_token_;           // that ended it
+  std::vector<TokenLogprobs> prompt_logprobs_;  // of the first tokens of the prompt; empty once they were reported
   std::shared_ptr<const void> adapter_lease_;
   std::shared_ptr<GenerationSink> sink_;  // null once it has ended
 };

@@ -39,7 +39,11 @@ class Model {
         const AdapterStore& adapters);
   DecoderContext context() { return {backend_, desc_, weights_, kv_, adapters_, rope_table_.view()}; }
   void Head(const TensorView& hidden, const TensorView& logits);
+  // Logits of the rows that the requests of either kind name, for a chunk of them.
+  template <typename Request>
+  Tensor LogitsOf(std::span<const Request> requests);
   void Sample(const Batch& batch, StepResult& result);
+  void Score(const Batch& batch, StepResult& result);
   double Loss(const Span& span, const Batch& batch);
 
   const ModelDesc desc_;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <random>
 
@@ -17,6 +18,8 @@ class RecordingSink final : public GenerationSink {
   void OnUpdate(GenerationUpdate update) override {
     tokens.insert(tokens.end(), update.token_ids.begin(), update.token_ids.end());
     text += update.text;
+    logprobs.insert(logprobs.end(), update.logprobs.begin(), update.logprobs.end());
+    prompt_logprobs.insert(prompt_logprobs.end(), update.prompt_logprobs.begin(), update.prompt_logprobs.end());
     if (!first_.HasBeenNotified()) first_.Notify();
   }
   void OnEnd(GenerationEnd last) override {
@@ -31,6 +34,7 @@ class RecordingSink final : public GenerationSink {
 
   // Read after Wait.
   std::vector<int32_t> tokens;
+  std::vector<TokenLogprobs> logprobs, prompt_logprobs;
   std::string text;
   GenerationEnd end;
 
@@ -223,6 +227,43 @@ TEST_F(EngineTest, PublishedAdaptersAreBackAfterARestart) {
   const auto job = engine->CreateJob(Job("kept", 2));
   Watch(job->id)->Wait();
   EXPECT_EQ(engine->ListAdapters()[0].generation, 3);
+}
+
+TEST_F(EngineTest, LogprobsOfACompletionAreThoseOfTheSameTokensInAPrompt) {
+  GenerateRequest request = Request("Once upon a time", 12);
+  request.sampling.num_logprobs = 3;
+  const std::vector<int32_t> prompt = request.prompt;
+  const auto completion = Start(std::move(request));
+  completion->Wait();
+  ASSERT_EQ(completion->logprobs.size(), 12u);
+
+  GenerateRequest whole = Request("", 1);
+  whole.prompt = prompt;
+  whole.prompt.insert(whole.prompt.end(), completion->tokens.begin(), completion->tokens.end());
+  whole.prompt_logprobs = 3;
+  const auto scored = Start(std::move(whole));
+  scored->Wait();
+  ASSERT_EQ(scored->prompt_logprobs.size(), prompt.size() + 12);
+  for (size_t i = 0; i < 12; ++i) {
+    const TokenLogprobs &drawn = completion->logprobs[i], &given = scored->prompt_logprobs[prompt.size() + i];
+    EXPECT_EQ(drawn.token, completion->tokens[i]);
+    EXPECT_EQ(given.token, drawn.token);
+    EXPECT_EQ(given.logprob, drawn.logprob) << "a row's logits depend on nothing but what stands before it";
+    ASSERT_EQ(drawn.top.size(), 3u);
+    EXPECT_EQ(drawn.top[0].token, drawn.token) << "greedy";
+    EXPECT_EQ(given.top[2].logprob, drawn.top[2].logprob);
+  }
+}
+
+TEST_F(EngineTest, RulesShapeTheTextOfTheDemoModel) {
+  const std::vector<int32_t> plain = Tokens(Request("Once upon a time", 8));
+  auto rules = std::make_shared<TokenRules>();
+  rules->bad_words = {{plain[0]}, {plain[1], plain[2]}};
+  GenerateRequest request = Request("Once upon a time", 8);
+  request.sampling.rules = rules;
+  const std::vector<int32_t> tokens = Tokens(std::move(request));
+  EXPECT_EQ(std::count(tokens.begin(), tokens.end(), plain[0]), 0);
+  for (size_t i = 1; i < tokens.size(); ++i) EXPECT_FALSE(tokens[i - 1] == plain[1] && tokens[i] == plain[2]);
 }
 
 TEST_F(EngineTest, RefusesWhatCannotRunWithGotAndWant) {

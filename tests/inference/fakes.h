@@ -80,6 +80,7 @@ class RecordingSink : public GenerationSink {
  public:
   std::vector<int32_t> token_ids;
   std::string text;  // of the updates; all_text() has the end's too
+  std::vector<TokenLogprobs> logprobs, prompt_logprobs;
   int updates = 0, ends = 0;
   GenerationEnd end;
   std::function<void()> on_end = [] {};
@@ -93,6 +94,11 @@ class RecordingSink : public GenerationSink {
     ++updates;
     token_ids.insert(token_ids.end(), update.token_ids.begin(), update.token_ids.end());
     text += update.text;
+    logprobs.insert(logprobs.end(), update.logprobs.begin(), update.logprobs.end());
+    if (!update.prompt_logprobs.empty()) {
+      EXPECT_EQ(updates, 1) << "prompt logprobs come with the first token";
+      prompt_logprobs = std::move(update.prompt_logprobs);
+    }
     EXPECT_EQ(update.usage.completion_tokens, static_cast<int>(token_ids.size()));
   }
   void OnEnd(GenerationEnd news) override {
@@ -124,7 +130,14 @@ class ScriptedModel {
     EXPECT_EQ(batch.labels, std::vector<int32_t>(row, kIgnoredLabel));
     StepResult result;
     result.losses.resize(batch.spans.size());
-    for (const SampleRequest& sample : batch.samples) result.sampled.push_back(script(sample));
+    for (const SampleRequest& sample : batch.samples) {
+      result.sampled.push_back(script(sample));
+      result.logprobs.push_back({.token = result.sampled.back(), .logprob = -0.5f});
+    }
+    // The log probability says which row and which token it is of.
+    for (const ScoreRequest& score : batch.scores) {
+      result.scores.push_back({.token = score.token, .logprob = -static_cast<float>(batch.token_ids[score.row])});
+    }
     return result;
   }
   const std::vector<int32_t>& context(SequenceId sequence) { return context_[sequence]; }

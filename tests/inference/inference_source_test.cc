@@ -3,6 +3,7 @@
 #include "inference/inference_source.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <string>
@@ -219,6 +220,55 @@ TEST_F(InferenceSourceTest, ChunksOfAnySizeGiveTheSameAnswer) {
   }
   ASSERT_EQ(answers[0].size(), 10);
   for (const std::vector<int32_t>& answer : answers) EXPECT_EQ(answer, answers[0]);
+}
+
+TEST_F(InferenceSourceTest, EverySampleKnowsWhatStandsBeforeIt) {
+  GenerateRequest request = Request("r", 0, "ab");
+  request.prompt = {7, 8, 9};
+  Submit(request);
+  std::vector<std::vector<int32_t>> histories;
+  for (int step = 0; step < 2; ++step) {
+    const Batch batch = Emit();
+    const SampleRequest& sample = batch.samples.at(0);
+    histories.emplace_back(sample.history.begin(), sample.history.end());
+    EXPECT_EQ(sample.num_prompt_tokens, 3);
+    source_->Commit(batch, model_.Run(batch), now_);
+  }
+  EXPECT_THAT(histories, ElementsAre(ElementsAre(7, 8, 9), ElementsAre(7, 8, 9, 'a')));
+}
+
+TEST_F(InferenceSourceTest, PromptLogprobsAreOfEveryTokenButTheFirstWhateverTheChunks) {
+  for (const int chunk : {1, 2, 3, 100}) {
+    GenerateRequest request = Request("r", 0, "ab");
+    request.prompt = {10, 11, 12, 13, 14, 15, 16};
+    request.prompt_logprobs = 0;
+    EXPECT_TRUE(request.needs_all_prompt_rows());
+    const auto sink = Submit(request);
+    while (!sink->ended()) Step(chunk);
+    ASSERT_EQ(sink->prompt_logprobs.size(), 7u);
+    EXPECT_TRUE(std::isnan(sink->prompt_logprobs[0].logprob));
+    for (int i = 0; i < 7; ++i) EXPECT_EQ(sink->prompt_logprobs[i].token, 10 + i);
+    for (int i = 1; i < 7; ++i) EXPECT_EQ(sink->prompt_logprobs[i].logprob, -(10.0f + i - 1)) << "of the row before";
+  }
+}
+
+TEST_F(InferenceSourceTest, APromptOfOneTokenHasNoLogprobButSaysSo) {
+  GenerateRequest request = Request("r", 1, "ab");
+  request.prompt_logprobs = 3;
+  const auto sink = Submit(request);
+  StepUntilIdle();
+  ASSERT_EQ(sink->prompt_logprobs.size(), 1u);
+  EXPECT_TRUE(std::isnan(sink->prompt_logprobs[0].logprob));
+}
+
+TEST_F(InferenceSourceTest, LogprobsComeWithTheirTokensWhereAskedFor) {
+  GenerateRequest request = Request("asks", 2, "ab");
+  request.sampling.num_logprobs = 0;
+  const auto asks = Submit(request), does_not = Submit(Request("does not", 2, "ab"));
+  StepUntilIdle();
+  ASSERT_EQ(asks->logprobs.size(), 2u);
+  EXPECT_EQ(asks->logprobs[1].token, 'b');
+  EXPECT_TRUE(does_not->logprobs.empty());
 }
 
 // --- many at once

@@ -243,7 +243,10 @@ struct FakeEngine {
 
   ServeParts parts() {
     ServeParts parts;
-    parts.model = {.tokenizer = &tokenizer, .defaults = {.eos_token_ids = {2}}, .max_context = kMaxContext};
+    parts.model = {.tokenizer = &tokenizer,
+                   .defaults = {.eos_token_ids = {2}},
+                   .max_context = kMaxContext,
+                   .vocab = tokenizer.vocab_size()};
     parts.inference = &inference;
     parts.fine_tuning = &fine_tuning;
     parts.adapters = &adapters;

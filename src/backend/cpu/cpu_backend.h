@@ -9,6 +9,7 @@
 
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/packed_matrix.h"
+#include "backend/cpu/sampling/token_sampler.h"
 #include "base/thread_pool.h"
 #include "tandem/backend.h"
 
@@ -49,7 +50,10 @@ class CpuBackend final : public Backend {
 
   void LinearCrossEntropy(const TensorView& x, const Matrix& head, std::span<const int32_t> labels,
                           std::span<double> losses, const TensorView& dx) override;
-  void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids) override;
+  void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids,
+              std::span<TokenLogprobs> logprobs) override;
+  void Score(const TensorView& logits, std::span<const ScoreRequest> requests,
+             std::span<TokenLogprobs> logprobs) override;
 
   double SumOfSquares(const TensorView& x) override;
   void AdamW(const TensorView& parameter, const TensorView& gradient, const TensorView& m, const TensorView& v,
@@ -85,6 +89,7 @@ class CpuBackend final : public Backend {
 
   ThreadPool pool_;
   Tensor scratch_[kNumScratchSlots];
+  std::vector<cpu::TokenSampler> samplers_;  // one for each thread
 };
 
 }  // namespace tandem

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "serve/core/token_rules.h"
 #include "serve/core/validate.h"
 
 namespace tandem {
@@ -34,6 +35,7 @@ GenerationHandler::GenerationHandler(ModelFrontEnd model, InferenceApi* api, std
     : model_(std::move(model)), api_(api), random_(std::move(random)) {
   CHECK(model_.tokenizer != nullptr);
   CHECK_GE(model_.max_context, 2);
+  CHECK_GE(model_.vocab, 1);
 }
 
 absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput& input) {
@@ -43,6 +45,9 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
   RETURN_IF_ERROR(CheckUtf8("adapter", input.adapter));
   ASSIGN_OR_RETURN(request.prompt, Tokenize(input.prompt));
   ASSIGN_OR_RETURN(request.stop.max_tokens, ResolveMaxTokens(input.max_tokens, request.prompt.size()));
+  ASSIGN_OR_RETURN(request.stop.min_tokens, ResolveMinTokens(input, request.stop.max_tokens));
+  RETURN_IF_ERROR(CheckLogprobs("prompt_logprobs", input.prompt_logprobs));
+  request.prompt_logprobs = input.prompt_logprobs;
   request.adapter = input.adapter;
   request.skip_special_tokens = input.skip_special_tokens;
   request.request_id = absl::StrCat("gen-", next_request_.fetch_add(1));
@@ -100,6 +105,12 @@ absl::StatusOr<int> GenerationHandler::ResolveMaxTokens(std::optional<int> asked
                                                  prompt_tokens, " tokens, the context holds ", context));
 }
 
+absl::StatusOr<int> GenerationHandler::ResolveMinTokens(const GenerationInput& input, int max_tokens) const {
+  if (!input.min_tokens.has_value()) return std::min(max_tokens, model_.defaults.min_tokens);
+  RETURN_IF_ERROR(CheckRange("min_tokens", *input.min_tokens, 0, max_tokens));
+  return *input.min_tokens;
+}
+
 absl::StatusOr<SamplingParams> GenerationHandler::ResolveSampling(const GenerationInput& input) const {
   SamplingParams params;
   params.temperature = input.temperature.value_or(model_.defaults.temperature);
@@ -108,6 +119,19 @@ absl::StatusOr<SamplingParams> GenerationHandler::ResolveSampling(const Generati
   RETURN_IF_ERROR(CheckTemperature(params.temperature));
   RETURN_IF_ERROR(CheckRange("top_k", params.top_k, 0, std::numeric_limits<int>::max()));
   RETURN_IF_ERROR(CheckTopP(params.top_p));
+  params.min_p = input.min_p.value_or(model_.defaults.min_p);
+  params.typical_p = input.typical_p.value_or(model_.defaults.typical_p);
+  params.repetition_penalty = input.repetition_penalty.value_or(model_.defaults.repetition_penalty);
+  params.presence_penalty = input.presence_penalty.value_or(0.0f);
+  params.frequency_penalty = input.frequency_penalty.value_or(0.0f);
+  RETURN_IF_ERROR(CheckMinP(params.min_p));
+  RETURN_IF_ERROR(CheckTypicalP(params.typical_p));
+  RETURN_IF_ERROR(CheckRepetitionPenalty(params.repetition_penalty));
+  RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -2.0f, 2.0f));
+  RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -2.0f, 2.0f));
+  RETURN_IF_ERROR(CheckLogprobs("logprobs", input.logprobs));
+  params.num_logprobs = input.logprobs;
+  ASSIGN_OR_RETURN(params.rules, ResolveTokenRules(input, *model_.tokenizer, model_.vocab));
   params.seed = input.seed.has_value() ? *input.seed : random_();
   return params;
 }
@@ -132,14 +156,15 @@ absl::StatusOr<StopConditions> GenerationHandler::ResolveStop(const GenerationIn
   }
   StopConditions stop;
   stop.stop = input.stop;
+  stop.include_stop_in_text = input.include_stop_in_text;
   stop.stop_token_ids = input.stop_token_ids;
   for (size_t i = 0; i < stop.stop_token_ids.size(); ++i) {
-    RETURN_IF_ERROR(CheckRange(absl::StrCat("stop_token_ids[", i, "]"), stop.stop_token_ids[i], 0,
-                               std::numeric_limits<int32_t>::max()));
+    RETURN_IF_ERROR(CheckTokenId(absl::StrCat("stop_token_ids[", i, "]"), stop.stop_token_ids[i], model_.vocab));
   }
   if (!input.ignore_eos) {
-    const std::vector<int32_t>& eos = model_.defaults.eos_token_ids;
-    stop.stop_token_ids.insert(stop.stop_token_ids.end(), eos.begin(), eos.end());
+    for (const int32_t eos : model_.defaults.eos_token_ids) {
+      if (eos < model_.vocab) stop.stop_token_ids.push_back(eos);  // one beyond is never drawn
+    }
   }
   return stop;
 }

@@ -34,11 +34,18 @@ struct GenerationInput {
   std::string adapter;
   std::optional<float> temperature, top_p;
   std::optional<int> top_k;
+  std::optional<float> min_p, typical_p, presence_penalty, frequency_penalty, repetition_penalty;
+  std::vector<TokenBias> logit_bias;       // each token once
+  std::vector<int32_t> allowed_token_ids;  // empty: all
+  std::vector<std::string> bad_words;
+  std::vector<std::vector<int32_t>> bad_token_sequences;
+  std::optional<int> logprobs, prompt_logprobs;
   std::optional<uint64_t> seed;
-  std::optional<int> max_tokens;
+  std::optional<int> max_tokens, min_tokens;
   std::vector<std::string> stop;
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
+  bool include_stop_in_text = false;
   bool skip_special_tokens = true;
 };
 
@@ -48,6 +55,7 @@ struct ModelFrontEnd {
   const ChatTemplate* chat_template = nullptr;  // null: the model has none, chat prompts are refused
   GenerationDefaults defaults;
   int max_context = 0;  // tokens, prompt and completion together
+  int vocab = 0;        // logits of the model: token ids are below
 };
 
 // Thread-safe.
@@ -74,6 +82,7 @@ class GenerationHandler {
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatMessage>& messages) const;
   absl::StatusOr<int> ResolveMaxTokens(std::optional<int> asked, size_t prompt_tokens) const;
   absl::StatusOr<SamplingParams> ResolveSampling(const GenerationInput& input) const;
+  absl::StatusOr<int> ResolveMinTokens(const GenerationInput& input, int max_tokens) const;
   absl::StatusOr<StopConditions> ResolveStop(const GenerationInput& input) const;
 
   const ModelFrontEnd model_;

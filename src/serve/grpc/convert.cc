@@ -1,8 +1,11 @@
 #include "serve/grpc/convert.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/status.h"
+#include "tokenizer/utf8.h"
 
 namespace tandem {
 namespace {
@@ -95,6 +98,18 @@ absl::Status FillHyperparameters(const v1::Hyperparameters& h, JobInput& input) 
   return absl::OkStatus();
 }
 
+void FillTokenRules(const v1::Sampling& sampling, GenerationInput& input) {
+  for (const auto& [token, bias] : sampling.logit_bias()) input.logit_bias.push_back({.token = token, .bias = bias});
+  // A map comes in any order.
+  std::sort(input.logit_bias.begin(), input.logit_bias.end(),
+            [](const TokenBias& a, const TokenBias& b) { return a.token < b.token; });
+  input.allowed_token_ids.assign(sampling.allowed_token_ids().begin(), sampling.allowed_token_ids().end());
+  input.bad_words.assign(sampling.bad_words().begin(), sampling.bad_words().end());
+  for (const v1::TokenPrompt& tokens : sampling.bad_token_sequences()) {
+    input.bad_token_sequences.emplace_back(tokens.ids().begin(), tokens.ids().end());
+  }
+}
+
 std::string StatusName(const absl::Status& status) {
   return absl::StatusCodeToString(status.code());
 }
@@ -127,8 +142,18 @@ GenerationInput FromProto(v1::GenerateRequest& request) {
   if (sampling.has_top_k()) input.top_k = sampling.top_k();
   if (sampling.has_top_p()) input.top_p = sampling.top_p();
   if (sampling.has_seed()) input.seed = sampling.seed();
+  FillTokenRules(sampling, input);
+  if (sampling.has_min_p()) input.min_p = sampling.min_p();
+  if (sampling.has_typical_p()) input.typical_p = sampling.typical_p();
+  if (sampling.has_presence_penalty()) input.presence_penalty = sampling.presence_penalty();
+  if (sampling.has_frequency_penalty()) input.frequency_penalty = sampling.frequency_penalty();
+  if (sampling.has_repetition_penalty()) input.repetition_penalty = sampling.repetition_penalty();
+  if (request.has_logprobs()) input.logprobs = request.logprobs();
+  if (request.has_prompt_logprobs()) input.prompt_logprobs = request.prompt_logprobs();
   v1::Stopping& stopping = *request.mutable_stopping();
   if (stopping.has_max_tokens()) input.max_tokens = stopping.max_tokens();
+  if (stopping.has_min_tokens()) input.min_tokens = stopping.min_tokens();
+  input.include_stop_in_text = stopping.include_stop_str_in_output();
   input.stop.assign(std::make_move_iterator(stopping.mutable_stop()->begin()),
                     std::make_move_iterator(stopping.mutable_stop()->end()));
   input.stop_token_ids.assign(stopping.stop_token_ids().begin(), stopping.stop_token_ids().end());
@@ -253,6 +278,19 @@ v1::DaemonStatus ToProto(const EngineStatus& status) {
   kv.set_blocks_used(status.kv_blocks_used);
   kv.set_blocks_total(status.kv_blocks_total);
   kv.set_block_size(status.kv_block_size);
+  return proto;
+}
+
+v1::TokenLogprobs ToProto(const TokenLogprobs& logprobs, const Tokenizer& tokenizer) {
+  const auto fill = [&tokenizer](int32_t id, float logprob, v1::TokenLogprob& out) {
+    out.set_id(id);
+    if (!std::isnan(logprob)) out.set_logprob(logprob);
+    out.set_bytes(tokenizer.TokenBytes(id));
+    out.set_text(ReplaceInvalidUtf8(out.bytes()));
+  };
+  v1::TokenLogprobs proto;
+  fill(logprobs.token, logprobs.logprob, *proto.mutable_token());
+  for (const TokenLogprob& top : logprobs.top) fill(top.token, top.logprob, *proto.add_top());
   return proto;
 }
 

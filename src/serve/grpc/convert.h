@@ -24,5 +24,7 @@ v1::JobEvent ToProto(const JobEvent& event);
 v1::Adapter ToProto(const AdapterInfo& adapter);
 v1::DaemonStatus ToProto(const EngineStatus& status);
 v1::FinishReason ToProto(FinishReason reason);
+// With the tokens' text and bytes.
+v1::TokenLogprobs ToProto(const TokenLogprobs& logprobs, const Tokenizer& tokenizer);
 
 }  // namespace tandem

@@ -13,6 +13,15 @@ namespace {
 // Of text in one message: far below the 4 MB that gRPC's clients take by default.
 constexpr size_t kMaxMessageBytes = 64 << 10;
 
+// A token takes up to five bytes, a token's log probability about 32.
+size_t ApproximateSize(const v1::GenerateResponse& message) {
+  size_t size = message.text().size() + 5 * static_cast<size_t>(message.token_ids_size());
+  for (const auto* list : {&message.logprobs(), &message.prompt_logprobs()}) {
+    if (!list->empty()) size += 32 * static_cast<size_t>(list->size()) * (1 + list->rbegin()->top_size());
+  }
+  return size;
+}
+
 }  // namespace
 
 GenerateStream* GenerateStream::Create(CallContext* shared, const grpc::CallbackServerContext& context,
@@ -62,7 +71,12 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (gone_) return;
+    const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
+    for (const TokenLogprobs& logprobs : update.prompt_logprobs) {
+      *Open().add_prompt_logprobs() = ToProto(logprobs, tokenizer);
+    }
     v1::GenerateResponse& message = Open();
+    for (const TokenLogprobs& logprobs : update.logprobs) *message.add_logprobs() = ToProto(logprobs, tokenizer);
     message.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
     message.mutable_text()->append(update.text);
     message.mutable_usage()->set_prompt_tokens(update.usage.prompt_tokens);
@@ -82,6 +96,8 @@ void GenerateStream::OnEnd(GenerationEnd end) {
       last.mutable_usage()->set_prompt_tokens(end.usage.prompt_tokens);
       last.mutable_usage()->set_completion_tokens(end.usage.completion_tokens);
       last.set_adapter_generation(end.adapter_generation);
+      if (!end.stop_string.empty()) last.set_stop_string(end.stop_string);
+      if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
     }
     end_ = std::move(end.status);
     if (std::exchange(busy_, true)) return;
@@ -90,9 +106,7 @@ void GenerateStream::OnEnd(GenerationEnd end) {
 }
 
 v1::GenerateResponse& GenerateStream::Open() {
-  // A token takes up to five bytes.
-  const auto size = [](const v1::GenerateResponse& m) { return m.text().size() + 5 * m.token_ids_size(); };
-  if (pending_.empty() || size(pending_.back()) >= kMaxMessageBytes) {
+  if (pending_.empty() || ApproximateSize(pending_.back()) >= kMaxMessageBytes) {
     v1::GenerateResponse& message = pending_.emplace_back();
     message.set_request_id(request_id_);
     message.set_seed(seed_);
