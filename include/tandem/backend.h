@@ -144,6 +144,10 @@ class Backend {
   virtual void Free(void* data) = 0;
 };
 
-std::unique_ptr<Backend> CreateCpuBackend(int num_threads);
+// How products with bf16 weights are taken: with bf16 dot products where the CPU has them, activations rounded to bf16;
+// or widened to f32 everywhere, which gives the same bits on every machine.
+enum class Bf16Products { kFastest, kWidened };
+
+std::unique_ptr<Backend> CreateCpuBackend(int num_threads, Bf16Products bf16_products = Bf16Products::kFastest);
 
 }  // namespace tandem

@@ -32,14 +32,14 @@ Case AttentionCase(Op op, int num_kv_heads, int group, int head_dim, DType dtype
   return c;
 }
 
-// Around every edge of the products: register tiles of 6 and 12 rows, row blocks of 120, panels of 16 columns, blocks
-// of 256 along k.
+// Around every edge of the products: register tiles of 6 and 12 rows, row blocks of 48 and 120, panels of 16 and 64
+// columns, blocks of 256 along k (512 in pairs of bf16).
 std::vector<Case> LinearCases(Op op) {
   std::vector<Case> cases;
   for (const DType dtype : kWeightTypes) {
     for (const int64_t k : {1, 15, 256, 257, 600}) {
-      for (const int64_t n : {1, 17, 48, 250}) {
-        for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 24, 25, 119, 120, 121, 240}) {
+      for (const int64_t n : {1, 17, 64, 250}) {
+        for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 24, 25, 48, 49, 119, 120, 121, 240}) {
           const Accumulate mode = (m + n + k) % 2 == 0 ? Accumulate::kYes : Accumulate::kNo;
           cases.push_back({.op = op, .m = m, .n = n, .k = k, .dtype = dtype, .mode = mode});
         }
@@ -158,8 +158,11 @@ Tolerance ToleranceOf(const Case& c) {
               .reason = "as forward, twice; dP - D cancels where a row sees one position"};
     case Op::kLinearCrossEntropy: {
       const double logit = chain(c.k) * std::sqrt(static_cast<double>(c.k));
-      return {.relative = 2 * chain(c.k) + chain(c.n),
-              .absolute = logit,
+      // Where the head is bf16, the gradient of the logits may be rounded to bf16 (2^-9 of each) before the product;
+      // its terms cancel, so what is lost is relative to their size, of order 1, not to the sum's.
+      const double rounding = c.dtype == DType::kBf16 ? 0x1p-8 : 0;
+      return {.relative = 2 * chain(c.k) + chain(c.n) + rounding,
+              .absolute = logit + rounding,
               .reason = "differences of logits of rms sqrt(k) / 3"};
     }
     case Op::kSample:

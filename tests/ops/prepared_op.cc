@@ -159,11 +159,11 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed) : backend
 void PreparedOp::PrepareProduct(const Case& c) {
   Backend& backend = backend_;
   if (c.op == Op::kLinear) {
-    const TensorView x = Input("x", {c.m, c.k}), y = Result("y", {c.m, c.n}, c.mode);
+    const TensorView x = Input("x", {c.m, c.k}, c.dtype), y = Result("y", {c.m, c.n}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::Linear(backend, x, w, c.mode, y); };
   } else if (c.op == Op::kLinearBackwardInput) {
-    const TensorView dy = Input("dy", {c.m, c.n}), dx = Result("dx", {c.m, c.k}, c.mode);
+    const TensorView dy = Input("dy", {c.m, c.n}, c.dtype), dx = Result("dx", {c.m, c.k}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::LinearBackwardInput(backend, dy, w, c.mode, dx); };
   } else {
@@ -271,7 +271,7 @@ void PreparedOp::PrepareHead(const Case& c) {
     inputs_["ids"].assign(ids_.begin(), ids_.end());
     run_ = [this, &backend, &table, x] { ops::Embedding(backend, ids_, table, x); };
   } else if (c.op == Op::kLinearCrossEntropy) {
-    const TensorView x = Input("x", {c.m, c.k}), dx = Output("dx", {c.m, c.k});
+    const TensorView x = Input("x", {c.m, c.k}, c.dtype), dx = Output("dx", {c.m, c.k});
     const Matrix& head = Weight("weight", c.n, c.k, c.dtype);
     for (int64_t row = 0; row < c.m; ++row) ids_.push_back(LabelOf(c, row));
     host_outputs_["losses"].assign(c.m, kUnwritten);

@@ -5,26 +5,40 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "backend/cpu/dot_product.h"
 #include "base/check.h"
 
 namespace tandem {
 
-std::unique_ptr<Backend> CreateCpuBackend(int num_threads) {
-  return std::make_unique<CpuBackend>(num_threads);
+std::unique_ptr<Backend> CreateCpuBackend(int num_threads, Bf16Products bf16_products) {
+  return std::make_unique<CpuBackend>(num_threads, bf16_products);
 }
+
+CpuBackend::CpuBackend(int num_threads, Bf16Products bf16_products)
+    : bf16_layout_(bf16_products == Bf16Products::kFastest && cpu::HasBf16Dot() ? PackedMatrix::Layout::kDot
+                                                                                : PackedMatrix::Layout::kWide),
+      pool_(num_threads) {}
 
 std::string CpuBackend::name() const {
   const int threads = pool_.num_threads();
-  return absl::StrCat("cpu (", absl::AsciiStrToLower(cpu::InstructionSet()), ", ", threads,
+  const char* dot = bf16_layout_ == PackedMatrix::Layout::kDot ? "+bf16" : "";
+  return absl::StrCat("cpu (", absl::AsciiStrToLower(cpu::InstructionSet()), dot, ", ", threads,
                       threads == 1 ? " thread)" : " threads)");
 }
 
 std::unique_ptr<Matrix> CpuBackend::CreateMatrix(const TensorView& weight) {
-  return std::make_unique<PackedMatrix>(weight);
+  auto matrix =
+      std::make_unique<PackedMatrix>(weight, weight.dtype == DType::kBf16 ? bf16_layout_ : PackedMatrix::Layout::kWide);
+  PackAll(weight, *matrix);
+  return matrix;
 }
 
 void CpuBackend::UpdateMatrix(Matrix& matrix, const TensorView& weight) {
-  static_cast<PackedMatrix&>(matrix).Update(weight);
+  PackAll(weight, static_cast<PackedMatrix&>(matrix));
+}
+
+void CpuBackend::PackAll(const TensorView& weight, PackedMatrix& matrix) {
+  ForRange(matrix.num_panels(), 1, [&](int64_t first, int64_t count, int) { matrix.Pack(weight, first, count); });
 }
 
 float* CpuBackend::Scratch(ScratchSlot slot, size_t elements) {

@@ -16,7 +16,7 @@ namespace tandem {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int num_threads) : pool_(num_threads) {}
+  CpuBackend(int num_threads, Bf16Products bf16_products);
   std::string name() const override;
 
   std::unique_ptr<Matrix> CreateMatrix(const TensorView& weight) override;
@@ -72,6 +72,13 @@ class CpuBackend final : public Backend {
     });
   }
 
+  // The products of Layout::kDot. Activations are rounded to bf16 once per product.
+  void LinearDot(const TensorView& x, const PackedMatrix& w, Accumulate mode, const TensorView& y);
+  void LinearBackwardInputDot(const TensorView& dy, const PackedMatrix& w, Accumulate mode, const TensorView& dx);
+  const uint16_t* Rounded(const TensorView& x);  // until the next call
+
+  void PackAll(const TensorView& weight, PackedMatrix& matrix);
+
   // At least `elements` floats that stay valid until the next call for the same slot. Contents are undefined.
   enum ScratchSlot {
     kScratchLoraU,
@@ -79,10 +86,12 @@ class CpuBackend final : public Backend {
     kScratchLoraTail,
     kScratchLogits,
     kScratchAttention,
+    kScratchRounded,
     kNumScratchSlots
   };
   float* Scratch(ScratchSlot slot, size_t elements);
 
+  const PackedMatrix::Layout bf16_layout_;
   ThreadPool pool_;
   Tensor scratch_[kNumScratchSlots];
 };
