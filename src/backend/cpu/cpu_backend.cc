@@ -1,7 +1,9 @@
 #include "backend/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -37,8 +39,19 @@ void CpuBackend::UpdateMatrix(Matrix& matrix, const TensorView& weight) {
   PackAll(weight, static_cast<PackedMatrix&>(matrix));
 }
 
-void CpuBackend::PackAll(const TensorView& weight, PackedMatrix& matrix) {
-  ForRange(matrix.num_panels(), 1, [&](int64_t first, int64_t count, int) { matrix.Pack(weight, first, count); });
+// On threads of its own: adapters are created beside a running step, which has the pool.
+void CpuBackend::PackAll(const TensorView& weight, PackedMatrix& matrix) const {
+  constexpr int64_t kWorthAThread = 1 << 19;  // elements: about 100 us of packing
+  const int64_t panels = matrix.num_panels();
+  const int64_t parts = std::clamp<int64_t>(weight.shape.num_elements() / kWorthAThread, 1, pool_.num_threads());
+  const auto pack = [&](int64_t part) {
+    const int64_t first = panels * part / parts;
+    matrix.Pack(weight, first, panels * (part + 1) / parts - first);
+  };
+  std::vector<std::thread> threads;
+  for (int64_t part = 1; part < parts; ++part) threads.emplace_back(pack, part);
+  pack(0);
+  for (std::thread& thread : threads) thread.join();
 }
 
 float* CpuBackend::Scratch(ScratchSlot slot, size_t elements) {

@@ -77,7 +77,7 @@ class CpuBackend final : public Backend {
   void LinearBackwardInputDot(const TensorView& dy, const PackedMatrix& w, Accumulate mode, const TensorView& dx);
   const uint16_t* Rounded(const TensorView& x);  // until the next call
 
-  void PackAll(const TensorView& weight, PackedMatrix& matrix);
+  void PackAll(const TensorView& weight, PackedMatrix& matrix) const;
 
   // At least `elements` floats that stay valid until the next call for the same slot. Contents are undefined.
   enum ScratchSlot {
