@@ -108,10 +108,10 @@ double Model::Loss(const Span& span, const Batch& batch) {
   const auto labels = std::span(batch.labels).subspan(span.first_row, span.num_rows);
   std::vector<double> losses(span.num_rows);
   if (span.tape == nullptr) {
-    ops::LinearCrossEntropy(backend_, normed, weights_.head(), labels, losses, {});
+    ops::LinearCrossEntropy(backend_, normed, {weights_.head()}, labels, losses, {});
   } else {
     const TensorView dnormed = scratch_.dnormed.view().Rows(0, span.num_rows);
-    ops::LinearCrossEntropy(backend_, normed, weights_.head(), labels, losses, dnormed);
+    ops::LinearCrossEntropy(backend_, normed, {weights_.head()}, labels, losses, dnormed);
     ops::RmsNormBackward(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, dnormed, Accumulate::kNo,
                          span.tape->dhidden().view().Rows(span.first_position, span.num_rows));
   }

@@ -32,22 +32,41 @@ class CpuBackend final : public Backend {
   void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) override;
   void RmsNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
                        Accumulate mode, const TensorView& dx) override;
+  void LayerNorm(const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
+                 const TensorView& y) override;
+  void LayerNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
+                         Accumulate mode, const TensorView& dx) override;
   void Rope(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
             const TensorView& x) override;
   void RopeBackward(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
                     const TensorView& dx) override;
-  void SiluMul(const TensorView& gate, const TensorView& up, const TensorView& y) override;
-  void SiluMulBackward(const TensorView& gate, const TensorView& up, const TensorView& dy, const TensorView& dgate,
-                       const TensorView& dup) override;
+  void Activate(Activation kind, const TensorView& x, const TensorView& y) override;
+  void ActivateBackward(Activation kind, const TensorView& x, const TensorView& dy, const TensorView& dx) override;
+  void ActivateMul(Activation kind, const TensorView& gate, const TensorView& up, const TensorView& y) override;
+  void ActivateMulBackward(Activation kind, const TensorView& gate, const TensorView& up, const TensorView& dy,
+                           const TensorView& dgate, const TensorView& dup) override;
   void Add(const TensorView& x, const TensorView& y) override;
+  void AddBias(const TensorView& bias, const TensorView& y) override;
+  void Scale(float factor, const TensorView& x) override;
+  void SoftCap(float cap, const TensorView& x) override;
+
+  void Route(const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
+             const TensorView& weights) override;
+  void RouteBackward(const TensorView& logits, const RouterOptions& options, std::span<const int32_t> experts,
+                     const TensorView& dweights, const TensorView& dlogits) override;
+  void GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) override;
+  void ScatterAddRows(const TensorView& x, std::span<const int32_t> rows, std::span<const float> factors,
+                      const TensorView& y) override;
+  void ScaleRows(std::span<const float> factors, const TensorView& x) override;
+  void RowDots(const TensorView& x, const TensorView& y, std::span<float> dots) override;
 
   void AppendKv(std::span<const SequenceRows> sequences, const TensorView& k, const TensorView& v,
                 const PagedKv& kv) override;
-  void Attention(std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv, float scale,
-                 const TensorView& out, const TensorView& lse) override;
+  void Attention(std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv,
+                 const AttentionOptions& options, const TensorView& out, const TensorView& lse) override;
   void AttentionBackward(const AttentionBackwardArgs& args) override;
 
-  void LinearCrossEntropy(const TensorView& x, const Matrix& head, std::span<const int32_t> labels,
+  void LinearCrossEntropy(const TensorView& x, const LmHead& head, std::span<const int32_t> labels,
                           std::span<double> losses, const TensorView& dx) override;
   void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids) override;
 
