@@ -75,6 +75,7 @@ struct Batch {
 struct StepResult {
   std::vector<int32_t> sampled;  // [samples]; -1 where that row's logits were not finite
   std::vector<double> losses;    // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
+  int backward_skipped = 0;      // units at the end of batch.backward that did not run: they are offered again
 };
 
 }  // namespace tandem

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,12 @@ struct StopConditions {
 
 enum class FinishReason { kStop, kLength, kCancelled };
 
+// How long a request may take. Infinite: no target.
+struct SloTargets {
+  absl::Duration ttft = absl::InfiniteDuration();  // from its arrival to its first token
+  absl::Duration tpot = absl::InfiniteDuration();  // mean over its tokens after the first
+};
+
 struct GenerateRequest {
   std::string request_id;       // for logs and Abort; unique among running requests
   std::vector<int32_t> prompt;  // tokens, >= 1
@@ -34,7 +41,8 @@ struct GenerateRequest {
   StopConditions stop;
   std::string adapter;  // name; empty: the base model
   absl::Time deadline = absl::InfiniteFuture();
-  bool skip_special_tokens = true;  // in the text
+  bool skip_special_tokens = true;           // in the text
+  std::optional<absl::Duration> ttft, tpot;  // its own latency targets; unset: those of its priority class
 };
 
 struct Usage {

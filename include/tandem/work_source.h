@@ -19,6 +19,10 @@ struct Offer {
   int blocks_to_reserve = 0;  // KV blocks taken if any row is granted: the whole sequence's, once; then 0
   int priority = 0;           // lower first
   absl::Time arrival;         // then earlier first
+  // When its next token is due by its latency target, and how long each one after that may take: the TTFT's deadline
+  // while it is in prefill; for a decode what the mean of its tokens so far leaves. Infinite: no target.
+  absl::Time due = absl::InfiniteFuture();
+  absl::Duration tpot = absl::InfiniteDuration();
 };
 
 // The next backward units of one sequence, in the order they must run.

@@ -1,11 +1,19 @@
 #include "inference/inference_source.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 
 namespace tandem {
+namespace {
+
+// What "recently" means for the share of requests that met their latency targets.
+constexpr int64_t kRecentRequests = 100;
+
+}  // namespace
 
 InferenceSource::InferenceSource(BlockPool* pool, const Tokenizer* tokenizer, SequenceIds* ids,
                                  const InferenceOptions& options)
@@ -70,7 +78,10 @@ InferenceCounts InferenceSource::counts() const {
   return {.running = running_,
           .waiting = static_cast<int>(sequences_.size()) - running_,
           .prompt_tokens = prompt_tokens_,
-          .generated_tokens = generated_tokens_};
+          .generated_tokens = generated_tokens_,
+          .slo_requests = slo_requests_,
+          .slo_met = slo_met_,
+          .slo_recent = slo_recent_};
 }
 
 Offers InferenceSource::CollectOffers(absl::Time now) const {
@@ -114,7 +125,7 @@ void InferenceSource::Commit(const Batch& batch, const StepResult& result, absl:
     const auto it = sequences_.find(batch.samples[i].sequence);
     if (it == sequences_.end()) continue;
     if (result.sampled[i] >= 0) ++generated_tokens_;
-    it->second.Accept(result.sampled[i]);
+    it->second.Accept(result.sampled[i], now);
     if (it->second.ended()) Erase(it);
   }
   EndExpired(now);
@@ -133,8 +144,17 @@ void InferenceSource::EndExpired(absl::Time now) {
   }
 }
 
+void InferenceSource::CountTargets(const Sequence& ended) {
+  const std::optional<bool> met = ended.met_targets();
+  if (!met.has_value()) return;
+  ++slo_requests_;
+  slo_met_ += *met ? 1 : 0;
+  slo_recent_ += (*met - slo_recent_) / static_cast<double>(std::min<int64_t>(slo_requests_, kRecentRequests));
+}
+
 InferenceSource::Sequences::iterator InferenceSource::Erase(Sequences::iterator ended) {
   if (ended->second.admitted()) --running_;
+  CountTargets(ended->second);
   by_request_id_.erase(ended->second.request_id());
   return sequences_.erase(ended);
 }

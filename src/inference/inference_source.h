@@ -26,6 +26,8 @@ struct InferenceCounts {
   int running = 0, waiting = 0;  // with and without KV blocks
   int64_t prompt_tokens = 0;     // that went through the model since the start
   int64_t generated_tokens = 0;
+  int64_t slo_requests = 0, slo_met = 0;  // ended ones that had a latency target; that met all of theirs
+  double slo_recent = 1;                  // share that met them, of the last hundred or so
 };
 
 // Step thread only. Between Emit and Commit the batch borrows the sequences' blocks: Submit and Abort come between
@@ -62,6 +64,7 @@ class InferenceSource : public WorkSource {
   using Sequences = std::map<SequenceId, Sequence>;  // by id: in the order of arrival
 
   void EndExpired(absl::Time now);
+  void CountTargets(const Sequence& ended);
   Sequences::iterator Erase(Sequences::iterator ended);
 
   BlockPool* const pool_;
@@ -75,6 +78,8 @@ class InferenceSource : public WorkSource {
   bool in_step_ = false;  // a batch borrows from sequences_
   int64_t prompt_tokens_ = 0;
   int64_t generated_tokens_ = 0;
+  int64_t slo_requests_ = 0, slo_met_ = 0;
+  double slo_recent_ = 1;
 };
 
 }  // namespace tandem

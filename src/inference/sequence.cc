@@ -36,7 +36,21 @@ Offer Sequence::MakeOffer() const {
           .first_position = computed_,
           .blocks_to_reserve = admitted() ? 0 : blocks_needed_,
           .priority = 0,
-          .arrival = arrival_};
+          .arrival = arrival_,
+          .due = due(),
+          .tpot = tpot_target()};
+}
+
+absl::Time Sequence::due() const {
+  const int generated = usage().completion_tokens;
+  return generated == 0 ? arrival_ + ttft_target() : first_token_ + generated * tpot_target();
+}
+
+std::optional<bool> Sequence::met_targets() const {
+  const int generated = usage().completion_tokens;
+  const bool targeted = ttft_target() < absl::InfiniteDuration() || tpot_target() < absl::InfiniteDuration();
+  if (!targeted || generated == 0) return std::nullopt;
+  return first_token_ - arrival_ <= ttft_target() && last_token_ - first_token_ <= (generated - 1) * tpot_target();
 }
 
 void Sequence::Reserve(BlockTable blocks) {
@@ -72,12 +86,14 @@ void Sequence::Advance(int num_rows) {
   CHECK_LE(computed_, static_cast<int>(tokens_.size()));
 }
 
-void Sequence::Accept(int32_t token) {
+void Sequence::Accept(int32_t token, absl::Time now) {
   if (token < 0) {
     return Abort(absl::InternalError(absl::StrCat("the logits of token ", usage().completion_tokens,
                                                   " are not finite: the model or the adapter is broken")));
   }
   tokens_.push_back(token);
+  last_token_ = now;
+  if (usage().completion_tokens == 1) first_token_ = now;
   const std::vector<int32_t>& stop_tokens = request_.stop.stop_token_ids;
   const bool stop_token = std::find(stop_tokens.begin(), stop_tokens.end(), token) != stop_tokens.end();
   GenerationUpdate update{.token_ids = {token}, .text = "", .usage = usage()};

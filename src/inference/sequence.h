@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -49,8 +50,9 @@ class Sequence {
   // num_rows more rows lie in the KV pool.
   void Advance(int num_rows);
 
-  // Takes a sampled token, -1 where its logits were not finite; tells the sink; ends the sequence where it stops.
-  void Accept(int32_t token);
+  // Takes a token that was sampled by `now`, -1 where its logits were not finite; tells the sink; ends the sequence
+  // where it stops.
+  void Accept(int32_t token, absl::Time now);
 
   // Ends it before its time. `status` is not OK.
   void Abort(const absl::Status& status);
@@ -59,10 +61,16 @@ class Sequence {
   const std::string& request_id() const { return request_.request_id; }
   absl::Time deadline() const { return request_.deadline; }
   int blocks_held() const { return blocks_.size(); }
+  // Whether what it has generated came within its targets; nothing where it has none or has generated nothing.
+  std::optional<bool> met_targets() const;
   Usage usage() const;
 
  private:
   void End(const absl::Status& status, FinishReason reason);
+  absl::Duration ttft_target() const { return request_.ttft.value_or(absl::InfiniteDuration()); }
+  absl::Duration tpot_target() const { return request_.tpot.value_or(absl::InfiniteDuration()); }
+  // When its next token is due: see Offer.
+  absl::Time due() const;
 
   const SequenceId id_;
   const AdapterRef adapter_;
@@ -73,6 +81,7 @@ class Sequence {
   std::vector<int32_t> tokens_;
   const GenerateRequest request_;  // without its prompt, which is in tokens_
   int computed_ = 0;
+  absl::Time first_token_ = absl::InfiniteFuture(), last_token_ = absl::InfiniteFuture();  // none yet
   bool admitted_ = false;
   BlockTable blocks_;
   StreamDecoder decoder_;

@@ -54,7 +54,7 @@ Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, 
       scratch_(desc_, options.max_batch_rows),
       hidden_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.hidden})) {}
 
-StepResult Model::Run(const Batch& batch) {
+StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
   StepResult result;
   CHECK_LE(batch.num_rows(), hidden_.shape()[0]);
   if (batch.num_rows() > 0) {
@@ -62,7 +62,12 @@ StepResult Model::Run(const Batch& batch) {
     Sample(batch, result);
     for (const Span& span : batch.spans) result.losses.push_back(Loss(span, batch));
   }
-  for (const BackwardUnit& unit : batch.backward) DecoderBackward(context(), unit, scratch_);
+  result.backward_skipped = static_cast<int>(batch.backward.size());
+  for (const BackwardUnit& unit : batch.backward) {
+    if (yield != nullptr && yield->load(std::memory_order_relaxed)) break;
+    DecoderBackward(context(), unit, scratch_);
+    --result.backward_skipped;
+  }
   return result;
 }
 

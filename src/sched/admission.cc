@@ -48,7 +48,8 @@ int GrantRows(const Offer& offer, int rows, Grants& grants) {
 void PlanInference(const SchedulerOptions& options, const Offers& offers, RemainingBudget& left, Grants& grants) {
   std::vector<const Offer*> order = OfferPointers(offers.spans);
   std::sort(order.begin(), order.end(), [](const Offer* a, const Offer* b) {
-    return std::tie(a->priority, a->arrival, a->sequence) < std::tie(b->priority, b->arrival, b->sequence);
+    return std::tie(a->priority, a->due, a->arrival, a->sequence) <
+           std::tie(b->priority, b->due, b->arrival, b->sequence);
   });
   for (const Offer* offer : order) {
     if (offer->kind == SpanKind::kDecode) left.rows -= GrantRows(*offer, left.rows, grants);
