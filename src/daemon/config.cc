@@ -28,6 +28,10 @@ absl::Status CheckConfig(const Config& config) {
     return absl::InvalidArgumentError(absl::StrCat("kv.capacity_tokens is ", config.kv.capacity_tokens,
                                                    ", want a multiple of kv.block_size, ", config.kv.block_size));
   }
+  if (config.slo.max_iteration < absl::Milliseconds(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slo.max_iteration is ", absl::FormatDuration(config.slo.max_iteration), ", want at least 1ms"));
+  }
   for (size_t i = 0; i < config.adapters.load.size(); ++i) {
     const Config::AdapterFile& file = config.adapters.load[i];
     RETURN_IF_ERROR(CheckAdapterName(absl::StrCat("adapters.load[", i, "].name"), file.name));
@@ -59,6 +63,16 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("scheduler.training_rows_beside_inference", &config.scheduler.training_rows_beside_inference,
              {0, kCount.high});
   schema.Add("scheduler.max_prefill_rows", &config.scheduler.max_prefill_rows, kCount);
+  schema.Add("scheduler.policy", &config.scheduler.policy,
+             {"coserving", "inference_only", "training_only", "temporal", "dynamic_temporal", "static_split"});
+  schema.Add("scheduler.temporal_every", &config.scheduler.temporal_every, kCount);
+  schema.Add("scheduler.static_training_percent", &config.scheduler.static_training_percent, {0, 100});
+  schema.Add("scheduler.training_floor_rows", &config.scheduler.training_floor_rows, {0, kCount.high});
+  schema.Add("scheduler.profile_limit", &config.scheduler.profile_limit);
+  schema.Add("slo.ttft", &config.slo.ttft);
+  schema.Add("slo.tpot", &config.slo.tpot);
+  schema.Add("slo.max_iteration", &config.slo.max_iteration);
+  schema.Add("slo.unmeetable", &config.slo.unmeetable, {"serve", "refuse"});
   schema.Add("training.max_running_jobs", &config.training.max_running_jobs, kCount);
   schema.Add("training.max_queued_jobs", &config.training.max_queued_jobs, kCount);
   schema.Add("training.forward_window", &config.training.forward_window, kCount);

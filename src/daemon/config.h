@@ -37,6 +37,17 @@ struct Config {
   struct Scheduler {
     int training_rows_beside_inference = 64;
     int max_prefill_rows = 256;
+    std::string policy = "coserving";
+    int temporal_every = 4;
+    int static_training_percent = 50;
+    int training_floor_rows = 0;
+    absl::Duration profile_limit = absl::Milliseconds(2500);
+  };
+  struct Slo {
+    absl::Duration ttft = absl::ZeroDuration();  // 0: none
+    absl::Duration tpot = absl::ZeroDuration();
+    absl::Duration max_iteration = absl::Milliseconds(250);
+    std::string unmeetable = "serve";  // or "refuse"
   };
   struct Training {
     int max_running_jobs = 2;
@@ -65,6 +76,7 @@ struct Config {
   Engine engine;
   Kv kv;
   Scheduler scheduler;
+  Slo slo;
   Training training;
   Adapters adapters;
   std::string state_dir = "state";

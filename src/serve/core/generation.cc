@@ -12,6 +12,8 @@
 namespace tandem {
 namespace {
 
+constexpr double kMaxTargetMs = 24 * 3600 * 1000.0;
+
 const std::vector<std::string>& KnownRoles() {
   static const auto* const roles = new std::vector<std::string>{"system", "user", "assistant", "tool"};
   return *roles;
@@ -26,6 +28,12 @@ absl::Status CheckMessage(const ChatMessage& message, size_t index) {
                                                    SuggestNames(message.role, KnownRoles())));
   }
   return CheckUtf8(absl::StrCat(field, ".content"), message.content);
+}
+
+absl::StatusOr<std::optional<absl::Duration>> ResolveTarget(const char* name, std::optional<double> ms) {
+  if (!ms.has_value()) return std::nullopt;
+  if (*ms > 0 && *ms <= kMaxTargetMs) return absl::Milliseconds(*ms);
+  return absl::InvalidArgumentError(absl::StrCat(name, " is ", *ms, ", want more than 0, at most ", kMaxTargetMs));
 }
 
 }  // namespace
@@ -45,6 +53,8 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
   ASSIGN_OR_RETURN(request.stop.max_tokens, ResolveMaxTokens(input.max_tokens, request.prompt.size()));
   request.adapter = input.adapter;
   request.skip_special_tokens = input.skip_special_tokens;
+  ASSIGN_OR_RETURN(request.ttft, ResolveTarget("ttft_ms", input.ttft_ms));
+  ASSIGN_OR_RETURN(request.tpot, ResolveTarget("tpot_ms", input.tpot_ms));
   request.request_id = absl::StrCat("gen-", next_request_.fetch_add(1));
   return request;
 }

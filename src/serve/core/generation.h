@@ -40,6 +40,7 @@ struct GenerationInput {
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   bool skip_special_tokens = true;
+  std::optional<double> ttft_ms, tpot_ms;  // latency targets
 };
 
 // The served model as the front ends know it. Pointers are borrowed.

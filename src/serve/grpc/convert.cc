@@ -122,6 +122,8 @@ GenerationInput FromProto(v1::GenerateRequest& request) {
       break;
   }
   input.adapter = std::move(*request.mutable_adapter());
+  if (request.has_ttft_ms()) input.ttft_ms = request.ttft_ms();
+  if (request.has_tpot_ms()) input.tpot_ms = request.tpot_ms();
   const v1::Sampling& sampling = request.sampling();
   if (sampling.has_temperature()) input.temperature = sampling.temperature();
   if (sampling.has_top_k()) input.top_k = sampling.top_k();
@@ -224,6 +226,26 @@ v1::Adapter ToProto(const AdapterInfo& adapter) {
   return proto;
 }
 
+void FillScheduler(const SchedulerStatus& status, v1::SchedulerStatus& proto) {
+  proto.set_policy(status.policy);
+  proto.set_decode_rows(status.decode_rows);
+  proto.set_prefill_rows(status.prefill_rows);
+  proto.set_training_rows(status.training_rows);
+  proto.set_backward_rows(status.backward_rows);
+  proto.set_predicted_ms(status.predicted_ms);
+  proto.set_measured_ms(status.measured_ms);
+  proto.set_budget_ms(status.budget_ms);
+  proto.set_mean_error(status.mean_error);
+  proto.set_headroom(status.headroom);
+  proto.set_planning_us(status.planning_us);
+  proto.set_yields(status.yields);
+  proto.set_outliers(status.outliers);
+  proto.set_slo_requests(status.slo_requests);
+  proto.set_slo_met(status.slo_met);
+  proto.set_slo_recent(status.slo_recent);
+  proto.set_slo_unmeetable(status.slo_unmeetable);
+}
+
 v1::DaemonStatus ToProto(const EngineStatus& status) {
   v1::DaemonStatus proto;
   proto.set_version(TANDEM_VERSION);
@@ -249,6 +271,7 @@ v1::DaemonStatus ToProto(const EngineStatus& status) {
   training.set_queued_jobs(status.queued_jobs);
   training.set_trained_tokens(status.trained_tokens);
   training.set_tokens_per_second(status.training_tokens_per_second);
+  FillScheduler(status.scheduler, *proto.mutable_scheduler());
   v1::KvStatus& kv = *proto.mutable_kv();
   kv.set_blocks_used(status.kv_blocks_used);
   kv.set_blocks_total(status.kv_blocks_total);
