@@ -48,7 +48,7 @@ class Speedometer {
 }  // namespace
 
 absl::Status RunGenerate(const Session& session, const v1::GenerateRequest& request) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   Speedometer speed;
   bool any = false;
   v1::GenerateResponse last;
