@@ -19,10 +19,41 @@ void DescribeAdapterFile(Config::AdapterFile& file, YamlSchema& schema) {
   schema.Add("path", &file.path);
 }
 
+void DescribeApiKey(ApiKey& key, YamlSchema& schema) {
+  schema.Add("name", &key.name);
+  schema.Add("key", &key.key);
+}
+
+bool IsLoopback(const std::string& address) {
+  return address.starts_with("127.") || address == "localhost" || address == "::1" || address == "[::1]";
+}
+
+// Who is not asked who they are gets no further than this machine.
+absl::Status CheckAccess(const Config& config) {
+  const Config::Tls& tls = config.tls;
+  if (tls.certificate.empty() != tls.key.empty()) {
+    return absl::InvalidArgumentError("tls.certificate and tls.key go together, want both or neither");
+  }
+  if (!tls.client_ca.empty() && tls.certificate.empty()) {
+    return absl::InvalidArgumentError("tls.client_ca is set, want tls.certificate and tls.key too");
+  }
+  RETURN_IF_ERROR(CheckApiKeys("auth.api_keys", config.auth.api_keys));
+  const bool authenticated =
+      !config.auth.api_keys.empty() || !config.auth.api_keys_file.empty() || !tls.client_ca.empty();
+  if (authenticated || config.server.allow_unauthenticated || IsLoopback(config.server.address)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("server.address is ", config.server.address,
+                   ", where anyone who reaches it could use the daemon: want auth.api_keys, auth.api_keys_file or "
+                   "tls.client_ca, or 127.0.0.1, or server.allow_unauthenticated: true"));
+}
+
 // What no single key can tell.
 absl::Status CheckConfig(const Config& config) {
   if (config.model.path.empty()) return absl::InvalidArgumentError("model.path is missing, want a model's directory");
   if (config.server.address.empty()) return absl::InvalidArgumentError("server.address is empty, want an address");
+  RETURN_IF_ERROR(CheckAccess(config));
   if (config.state_dir.empty()) return absl::InvalidArgumentError("state_dir is empty, want a directory");
   if (config.kv.capacity_tokens % config.kv.block_size != 0) {
     return absl::InvalidArgumentError(absl::StrCat("kv.capacity_tokens is ", config.kv.capacity_tokens,
@@ -49,6 +80,12 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("server.port", &config.server.port, {0, 65535});
   schema.Add("server.max_message_bytes", &config.server.max_message_bytes, {1 << 10, std::numeric_limits<int>::max()});
   schema.Add("server.threads", &config.server.threads, kThreads);
+  schema.Add("server.allow_unauthenticated", &config.server.allow_unauthenticated);
+  schema.Add("tls.certificate", &config.tls.certificate);
+  schema.Add("tls.key", &config.tls.key);
+  schema.Add("tls.client_ca", &config.tls.client_ca);
+  schema.AddList("auth.api_keys", &config.auth.api_keys, DescribeApiKey);
+  schema.Add("auth.api_keys_file", &config.auth.api_keys_file);
   schema.Add("engine.threads", &config.engine.threads, {0, kThreads.high});
   schema.Add("engine.max_batch_rows", &config.engine.max_batch_rows, kCount);
   schema.Add("engine.max_running_requests", &config.engine.max_running_requests, kCount);

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "serve/core/access.h"
 
 namespace tandem {
 
@@ -19,9 +20,18 @@ struct Config {
   };
   struct Server {
     std::string address = "127.0.0.1";
-    int port = 50151;                  // 0: any free one
-    int max_message_bytes = 64 << 20;  // of one request
-    int threads = 2;                   // that tokenize prompts and answer calls
+    int port = 50151;                    // 0: any free one
+    int max_message_bytes = 64 << 20;    // of one request
+    int threads = 2;                     // that tokenize prompts and answer calls
+    bool allow_unauthenticated = false;  // on an address that others reach, without asking them who they are
+  };
+  struct Tls {  // PEM files; "": none
+    std::string certificate, key;
+    std::string client_ca;  // callers must show a certificate that it has signed
+  };
+  struct Auth {
+    std::vector<ApiKey> api_keys;
+    std::string api_keys_file;  // "NAME KEY" lines, beside those above
   };
   struct Engine {
     int threads = 0;  // of the step loop's arithmetic; 0: all cores
@@ -62,6 +72,8 @@ struct Config {
 
   Model model;
   Server server;
+  Tls tls;
+  Auth auth;
   Engine engine;
   Kv kv;
   Scheduler scheduler;

@@ -88,6 +88,11 @@ class FakeInference : public InferenceApi {
   }
   Running WaitForRequest() { return WaitForRequests(1)[0]; }
 
+  std::vector<std::string> aborted() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return aborted_;
+  }
+
   std::string WaitForAbort() {
     std::unique_lock<std::mutex> lock(mutex_);
     CHECK(changed_.wait_for(lock, kTestPatience, [&] { return !aborted_.empty(); })) << "no abort came";

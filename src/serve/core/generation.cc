@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "serve/core/access.h"
 #include "serve/core/validate.h"
 
 namespace tandem {
@@ -41,11 +42,12 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
   ASSIGN_OR_RETURN(request.sampling, ResolveSampling(input));
   ASSIGN_OR_RETURN(request.stop, ResolveStop(input));
   RETURN_IF_ERROR(CheckUtf8("adapter", input.adapter));
-  ASSIGN_OR_RETURN(request.prompt, Tokenize(input.prompt));
+  ASSIGN_OR_RETURN(request.prompt, Tokenize(input.prompt, SpecialTokens::kAdd));
   ASSIGN_OR_RETURN(request.stop.max_tokens, ResolveMaxTokens(input.max_tokens, request.prompt.size()));
   request.adapter = input.adapter;
   request.skip_special_tokens = input.skip_special_tokens;
-  request.request_id = absl::StrCat("gen-", next_request_.fetch_add(1));
+  if (!input.request_id.empty()) RETURN_IF_ERROR(CheckRequestId(input.request_id));
+  request.request_id = input.request_id.empty() ? absl::StrCat("gen-", next_request_.fetch_add(1)) : input.request_id;
   return request;
 }
 
@@ -53,17 +55,34 @@ absl::Status GenerationHandler::Start(GenerateRequest request, std::shared_ptr<G
   return api_->Generate(std::move(request), std::move(sink));
 }
 
-absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& prompt) const {
+absl::StatusOr<std::vector<int32_t>> GenerationHandler::Encode(std::string_view text, SpecialTokens special) const {
+  const size_t limit = static_cast<size_t>(model_.max_context) * kMaxBytesPerToken;
+  if (text.size() > limit) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt has ", text.size(), " bytes, want at most ", limit,
+                                                   ": the context holds ", model_.max_context, " tokens"));
+  }
+  return model_.tokenizer->Encode(text, special);
+}
+
+absl::StatusOr<std::string> GenerationHandler::Detokenize(const std::vector<int32_t>& ids,
+                                                          bool skip_special_tokens) const {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    RETURN_IF_ERROR(CheckRange(absl::StrCat("ids[", i, "]"), ids[i], 0, model_.tokenizer->vocab_size() - 1));
+  }
+  return model_.tokenizer->Decode(ids, skip_special_tokens);
+}
+
+absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& prompt, SpecialTokens special) const {
   std::vector<int32_t> tokens;
   if (const auto* text = std::get_if<std::string>(&prompt)) {
     if (text->empty()) return absl::InvalidArgumentError("prompt text is empty, want at least one character");
     RETURN_IF_ERROR(CheckUtf8("prompt text", *text));
-    ASSIGN_OR_RETURN(tokens, model_.tokenizer->Encode(*text, SpecialTokens::kAdd));
+    ASSIGN_OR_RETURN(tokens, Encode(*text, special));
   } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) {
     tokens = *ids;
   } else if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
     ASSIGN_OR_RETURN(const std::string text, RenderChat(*messages));
-    ASSIGN_OR_RETURN(tokens, model_.tokenizer->Encode(text, SpecialTokens::kNone));
+    ASSIGN_OR_RETURN(tokens, Encode(text, SpecialTokens::kNone));
   } else {
     return absl::InvalidArgumentError("prompt is missing, want text, tokens or chat messages");
   }

@@ -31,6 +31,7 @@ using Prompt = std::variant<std::monostate, std::string, std::vector<int32_t>, s
 // What a client may say; unset fields are resolved (request, model's generation_config.json, documented default).
 struct GenerationInput {
   Prompt prompt;
+  std::string request_id;  // "": one is made up
   std::string adapter;
   std::optional<float> temperature, top_p;
   std::optional<int> top_k;
@@ -54,6 +55,8 @@ struct ModelFrontEnd {
 class GenerationHandler {
  public:
   static constexpr int kDefaultMaxTokens = 256;
+  // No token of a real vocabulary stands for more: a longer text cannot fit and is refused before it is tokenized.
+  static constexpr size_t kMaxBytesPerToken = 128;
   static constexpr size_t kMaxStopStrings = 16;
   static constexpr size_t kMaxStopBytes = 1024;  // of one string
   static constexpr size_t kMaxStopTokenIds = 1024;
@@ -65,12 +68,17 @@ class GenerationHandler {
   // chat prompt where the model has no chat template.
   absl::StatusOr<GenerateRequest> Resolve(const GenerationInput& input);
 
+  // What Generate would make of the prompt; `special` goes for text, a chat template writes its own.
+  absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt, SpecialTokens special) const;
+  // INVALID_ARGUMENT for an id outside of the vocabulary.
+  absl::StatusOr<std::string> Detokenize(const std::vector<int32_t>& ids, bool skip_special_tokens) const;
+
   // Both as InferenceApi.
   absl::Status Start(GenerateRequest request, std::shared_ptr<GenerationSink> sink);
   void Abort(const std::string& request_id) { api_->Abort(request_id); }
 
  private:
-  absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt) const;
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, SpecialTokens special) const;
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatMessage>& messages) const;
   absl::StatusOr<int> ResolveMaxTokens(std::optional<int> asked, size_t prompt_tokens) const;
   absl::StatusOr<SamplingParams> ResolveSampling(const GenerationInput& input) const;

@@ -95,11 +95,31 @@ absl::Status FillHyperparameters(const v1::Hyperparameters& h, JobInput& input) 
   return absl::OkStatus();
 }
 
+std::vector<ChatMessage> TakeMessages(v1::ChatPrompt& chat) {
+  std::vector<ChatMessage> messages;
+  for (v1::ChatMessage& message : *chat.mutable_messages()) {
+    messages.push_back({std::move(*message.mutable_role()), std::move(*message.mutable_content())});
+  }
+  return messages;
+}
+
 std::string StatusName(const absl::Status& status) {
   return absl::StatusCodeToString(status.code());
 }
 
 }  // namespace
+
+Prompt FromProto(v1::TokenizeRequest& request) {
+  switch (request.prompt_case()) {
+    case v1::TokenizeRequest::kText:
+      return std::move(*request.mutable_text());
+    case v1::TokenizeRequest::kChat:
+      return TakeMessages(*request.mutable_chat());
+    case v1::TokenizeRequest::PROMPT_NOT_SET:
+      break;
+  }
+  return {};
+}
 
 GenerationInput FromProto(v1::GenerateRequest& request) {
   GenerationInput input;
@@ -110,17 +130,13 @@ GenerationInput FromProto(v1::GenerateRequest& request) {
     case v1::GenerateRequest::kTokens:
       input.prompt = std::vector<int32_t>(request.tokens().ids().begin(), request.tokens().ids().end());
       break;
-    case v1::GenerateRequest::kChat: {
-      std::vector<ChatMessage> messages;
-      for (v1::ChatMessage& message : *request.mutable_chat()->mutable_messages()) {
-        messages.push_back({std::move(*message.mutable_role()), std::move(*message.mutable_content())});
-      }
-      input.prompt = std::move(messages);
+    case v1::GenerateRequest::kChat:
+      input.prompt = TakeMessages(*request.mutable_chat());
       break;
-    }
     case v1::GenerateRequest::PROMPT_NOT_SET:
       break;
   }
+  input.request_id = std::move(*request.mutable_request_id());
   input.adapter = std::move(*request.mutable_adapter());
   const v1::Sampling& sampling = request.sampling();
   if (sampling.has_temperature()) input.temperature = sampling.temperature();

@@ -19,8 +19,8 @@ GenerateStream* GenerateStream::Create(CallContext* shared, const grpc::Callback
                                        const grpc::ByteBuffer* request) {
   const std::chrono::system_clock::time_point deadline = context.deadline();
   const bool endless = deadline == std::chrono::system_clock::time_point::max();
-  std::shared_ptr<GenerateStream> stream(
-      new GenerateStream(shared, endless ? absl::InfiniteFuture() : absl::FromChrono(deadline)));
+  std::shared_ptr<GenerateStream> stream(new GenerateStream(
+      shared, shared->Authorize(context), endless ? absl::InfiniteFuture() : absl::FromChrono(deadline)));
   stream->self_ = stream;
   shared->calls.Post([stream, request] { stream->Begin(*request); });
   return stream.get();
@@ -29,17 +29,23 @@ GenerateStream* GenerateStream::Create(CallContext* shared, const grpc::Callback
 void GenerateStream::Begin(const grpc::ByteBuffer& bytes) {
   const absl::Status submitted = Submit(bytes);
   // From here on the engine reports the end through OnEnd; if it never took the request, the call ends now.
-  if (!submitted.ok()) Finish(ToGrpc(submitted));
+  if (submitted.ok()) return;
+  LOG_DEBUG("{}: refused: {}", shown_id_.empty() ? "generate" : ScopedRequestId(*caller_, shown_id_),
+            submitted.ToString());
+  Finish(ToGrpc(submitted));
 }
 
 absl::Status GenerateStream::Submit(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(caller_.status());
   RETURN_IF_ERROR(shared_->CheckServing());
   v1::GenerateRequest message;
   RETURN_IF_ERROR(ParseMessage(bytes, message));
   ASSIGN_OR_RETURN(GenerateRequest request, shared_->generation.Resolve(FromProto(message)));
   request.deadline = deadline_;
   seed_ = request.sampling.seed;
-  const std::string id = request.request_id;
+  shown_id_ = request.request_id;
+  const std::string id = ScopedRequestId(*caller_, shown_id_);
+  request.request_id = id;
   LOG_DEBUG("{}: {} prompt tokens, at most {} more, adapter '{}', seed {}", id, request.prompt.size(),
             request.stop.max_tokens, request.adapter, seed_);
   {
@@ -73,6 +79,8 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
 }
 
 void GenerateStream::OnEnd(GenerationEnd end) {
+  LOG_DEBUG("{}: ended after {} prompt and {} generated tokens: {}", ScopedRequestId(*caller_, shown_id_),
+            end.usage.prompt_tokens, end.usage.completion_tokens, end.status.ToString());
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (end.status.ok()) {
@@ -94,7 +102,7 @@ v1::GenerateResponse& GenerateStream::Open() {
   const auto size = [](const v1::GenerateResponse& m) { return m.text().size() + 5 * m.token_ids_size(); };
   if (pending_.empty() || size(pending_.back()) >= kMaxMessageBytes) {
     v1::GenerateResponse& message = pending_.emplace_back();
-    message.set_request_id(request_id_);
+    message.set_request_id(shown_id_);
     message.set_seed(seed_);
   }
   return pending_.back();
@@ -139,7 +147,9 @@ void GenerateStream::Abort() {
     gone_ = true;
     id = request_id_;
   }
-  if (!id.empty()) shared_->generation.Abort(id);
+  if (id.empty()) return;
+  LOG_DEBUG("{}: the client cancelled or is gone", id);
+  shared_->generation.Abort(id);
 }
 
 }  // namespace tandem
