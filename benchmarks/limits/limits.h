@@ -5,6 +5,7 @@ namespace tandem {
 
 struct MachineLimits {
   double flops_per_second = 0;       // fp32 fused multiply-adds from registers, two each
+  double bf16_flops_per_second = 0;  // bf16 dot products summed in fp32, operands in L1; 0 where the CPU has none
   double read_bytes_per_second = 0;  // a sum over more memory than any cache holds, in huge pages
 };
 

@@ -80,6 +80,7 @@ int main(int argc, char** argv) {
   const MachineLimits limits = MeasureMachineLimits(threads);
   benchmark::AddCustomContext("backend", CreateCpuBackend(threads)->name());
   benchmark::AddCustomContext("peak GFLOP/s", std::to_string(limits.flops_per_second * 1e-9));
+  benchmark::AddCustomContext("bf16 dot peak GFLOP/s", std::to_string(limits.bf16_flops_per_second * 1e-9));
   benchmark::AddCustomContext("stream GB/s", std::to_string(limits.read_bytes_per_second * 1e-9));
   for (const optest::Op op : optest::AllOps()) {
     for (const optest::Case& c : optest::SpeedCases(op)) {

@@ -48,6 +48,22 @@ class AdapterApi {
   virtual absl::Status UnloadAdapter(const std::string& name) = 0;
 };
 
+// What the scheduler does and how well it foresees it.
+struct SchedulerStatus {
+  std::string policy;
+  int decode_rows = 0, prefill_rows = 0, training_rows = 0;  // of the last iteration
+  int64_t backward_rows = 0;                                 // rows times layers, of the last iteration
+  double predicted_ms = 0, measured_ms = 0;                  // of the last iteration; 0 without a cost model
+  double budget_ms = 0;                   // what the latency targets left for it; 0: nothing bounded it
+  double mean_error = 0, headroom = 0;    // of predictions lately, as a share of them
+  double planning_us = 0;                 // what deciding took, mean
+  int64_t yields = 0;                     // iterations that gave up backward units for a request that arrived
+  int64_t outliers = 0;                   // iterations that took far longer than any prediction explains
+  int64_t slo_requests = 0, slo_met = 0;  // ended requests that had a target; that met all of theirs
+  double slo_recent = 1;                  // share that met them, of the last hundred or so
+  int64_t slo_unmeetable = 0;             // requests whose target not even an idle daemon can meet
+};
+
 struct EngineStatus {
   std::string model_name, model_path, backend, weight_dtype;
   int64_t num_parameters = 0;
@@ -55,12 +71,16 @@ struct EngineStatus {
   int running_requests = 0, waiting_requests = 0;
   int running_jobs = 0, queued_jobs = 0;
   int kv_blocks_used = 0, kv_blocks_total = 0, kv_block_size = 0;
+  int kv_blocks_cached = 0;          // unused, but hold a prefix that can be found
+  int64_t cached_prompt_tokens = 0;  // of prompts: found in the prefix cache
+  int64_t preemptions = 0;           // requests that had to give their blocks back
   int64_t steps = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0, trained_tokens = 0;     // since the start
   double inference_tokens_per_second = 0, training_tokens_per_second = 0;  // over the last seconds
   double last_step_ms = 0;
   absl::Time started;
   bool draining = false;
+  SchedulerStatus scheduler;
 };
 
 class StatusApi {

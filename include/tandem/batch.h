@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -58,6 +59,20 @@ struct SampleRequest {
   int row = 0;  // in the packed batch
   SamplingParams params;
   int index = 0;  // number of the token in its request, from 0
+  // Of the sequence, borrowed for the step: prompt and completion before this token, for penalties and bad words; ids
+  // that may not be drawn now (its end tokens, before min_tokens).
+  std::span<const int32_t> history = {};
+  int num_prompt_tokens = 0;  // of history
+  std::span<const int32_t> banned = {};
+  std::shared_ptr<TokenMaskSource> mask = nullptr;  // shared: its thread may outlive the request; null: none
+};
+
+// The log probability of a token that is known: prompt logprobs.
+struct ScoreRequest {
+  SequenceId sequence = 0;
+  int row = 0;        // in the packed batch, of the position before the token
+  int32_t token = 0;  // in the vocabulary
+  int num_top = 0;
 };
 
 struct Batch {
@@ -65,6 +80,7 @@ struct Batch {
   std::vector<int32_t> token_ids;  // [num_rows]
   std::vector<int32_t> labels;     // [num_rows] for kTrainForward and kEvaluate rows, kIgnoredLabel elsewhere
   std::vector<SampleRequest> samples;
+  std::vector<ScoreRequest> scores;
   std::vector<BackwardUnit> backward;  // in the order they run
 
   int num_rows() const { return static_cast<int>(token_ids.size()); }
@@ -73,8 +89,11 @@ struct Batch {
 
 // What one iteration brought, in the order of the batch's own lists.
 struct StepResult {
-  std::vector<int32_t> sampled;  // [samples]; -1 where that row's logits were not finite
-  std::vector<double> losses;    // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
+  std::vector<int32_t> sampled;         // [samples]; negative where none could be drawn: kLogitsNotFinite, ...
+  std::vector<TokenLogprobs> logprobs;  // [samples]; empty where nobody asks for any
+  std::vector<TokenLogprobs> scores;    // [scores]
+  std::vector<double> losses;           // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
+  int backward_skipped = 0;             // units at the end of batch.backward that did not run: they are offered again
 };
 
 }  // namespace tandem

@@ -3,29 +3,31 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "tandem/sampling.h"
 
 namespace tandem {
 
-// How one token is drawn from a row of logits. Order: temperature, top-k, top-p.
-struct SamplingParams {
-  float temperature = 1.0f;  // 0: greedy
-  int top_k = 0;             // 0: off
-  float top_p = 1.0f;        // (0, 1]
-  uint64_t seed = 0;  // always set by the front end; token i of a request is a pure function of (logits, seed, i)
-};
-
 struct StopConditions {
   int max_tokens = 256;
-  std::vector<std::string> stop;        // generation ends before the first of these in the text; it is not returned
+  int min_tokens = 0;                   // before these no stop token is drawn and no stop string is looked for
+  std::vector<std::string> stop;        // generation ends at the first of these in the text
   std::vector<int32_t> stop_token_ids;  // the model's end tokens included by the front end, unless ignore_eos
+  bool include_stop_in_text = false;    // the text of the stop string or token that ended it is returned
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
+
+// How long a request may take. Infinite: no target.
+struct SloTargets {
+  absl::Duration ttft = absl::InfiniteDuration();  // from its arrival to its first token
+  absl::Duration tpot = absl::InfiniteDuration();  // mean over its tokens after the first
+};
 
 struct GenerateRequest {
   std::string request_id;       // for logs and Abort; unique among running requests
@@ -34,27 +36,41 @@ struct GenerateRequest {
   StopConditions stop;
   std::string adapter;  // name; empty: the base model
   absl::Time deadline = absl::InfiniteFuture();
-  bool skip_special_tokens = true;  // in the text
+  bool skip_special_tokens = true;     // in the text
+  int priority = 0;                    // lower first
+  std::string tenant;                  // who asks: within a priority, tenants share what is served
+  std::string cache_salt;              // KV of earlier requests is reused only where they had the same
+  std::optional<int> prompt_logprobs;  // log probabilities of the prompt's tokens, and of so many most probable ones
+  std::optional<absl::Duration> ttft, tpot;  // its own latency targets; unset: those of its priority class
+
+  // Every row of the prompt goes through the model: none may come from a cache of prefixes.
+  bool needs_all_prompt_rows() const { return prompt_logprobs.has_value(); }
 };
 
 struct Usage {
   int prompt_tokens = 0;
   int completion_tokens = 0;
+  int cached_tokens = 0;  // of the prompt: their KV was there already
 };
 
 // One step's news of a request. Text holds whole UTF-8 characters only and may lag the tokens.
 struct GenerationUpdate {
   std::vector<int32_t> token_ids;
   std::string text;
-  Usage usage;  // cumulative
+  Usage usage;                          // cumulative
+  std::vector<TokenLogprobs> logprobs;  // of token_ids; empty where none were asked for
+  // In the first update, where asked for: of the prompt's tokens; the first of them has none (NaN).
+  std::vector<TokenLogprobs> prompt_logprobs;
 };
 
 struct GenerationEnd {
   absl::Status status;  // OK, DEADLINE_EXCEEDED, CANCELLED, INTERNAL ...
   FinishReason reason = FinishReason::kStop;
   Usage usage;
-  int adapter_generation = 0;  // of the adapter that answered; 0 for the base model
-  std::string text;            // held back until now (a possible stop string that was none)
+  int adapter_generation = 0;         // of the adapter that answered; 0 for the base model
+  std::string text;                   // held back until now (a possible stop string that was none)
+  std::string stop_string;            // what ended it with kStop: this,
+  std::optional<int32_t> stop_token;  // or this
 };
 
 // Where a request's tokens go. Called on the step thread: must not block and must not call back into the engine.

@@ -14,11 +14,22 @@ namespace tandem {
 struct Offer {
   SequenceId sequence = 0;
   SpanKind kind = SpanKind::kPrefill;
-  int ready_rows = 0;         // the most it can use now; at least one
-  int first_position = 0;     // context before the first row, in tokens
-  int blocks_to_reserve = 0;  // KV blocks taken if any row is granted: the whole sequence's, once; then 0
-  int priority = 0;           // lower first
-  absl::Time arrival;         // then earlier first
+  int ready_rows = 0;      // the most it can use now; at least one
+  int first_position = 0;  // context before the first row, in tokens
+  // KV blocks taken if any row is granted. In prefill: all that its rows need, once; then 0: it is admitted. A decode:
+  // one where its next row begins a block. A training sequence: all it will ever need, once; then 0.
+  int blocks_to_reserve = 0;
+  int blocks_to_end = 0;        // inference: that it may still take after these, until its end
+  int blocks_if_preempted = 0;  // inference that was admitted: free again if it is preempted
+  int priority = 0;             // lower first
+  int turn = 0;                 // then lower first: fairness between tenants
+  absl::Time arrival;           // then earlier first
+  // When its next token is due by its latency target, and how long each one after that may take: the TTFT's deadline
+  // while it is in prefill; for a decode what the mean of its tokens so far leaves. Infinite: no target.
+  absl::Time due = absl::InfiniteFuture();
+  absl::Duration tpot = absl::InfiniteDuration();
+
+  bool waits() const { return kind != SpanKind::kDecode && blocks_to_reserve > 0; }
 };
 
 // The next backward units of one sequence, in the order they must run.
@@ -33,7 +44,7 @@ struct BackwardOffer {
 struct Offers {
   std::vector<Offer> spans;
   std::vector<BackwardOffer> backward;
-  int blocks_held = 0;  // KV blocks that the source's sequences have reserved so far
+  int blocks_held = 0;  // training: KV blocks that its sequences have reserved so far
 };
 
 struct SpanGrant {
@@ -49,6 +60,8 @@ struct BackwardGrant {
 struct Grants {
   std::vector<SpanGrant> spans;
   std::vector<BackwardGrant> backward;
+  // Give their KV blocks back, before anybody takes any, and wait to be admitted again; their rows are recomputed then.
+  std::vector<SequenceId> preempted;
 };
 
 class WorkSource {

@@ -9,23 +9,21 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "cli/connection.h"
 #include "tandem/v1/adapters.pb.h"
 #include "tandem/v1/daemon.pb.h"
 #include "tandem/v1/finetuning.pb.h"
 #include "tandem/v1/inference.pb.h"
 
-namespace grpc {
-class Channel;
-class ClientContext;
-}  // namespace grpc
-
 namespace tandem {
 
 class Client {
  public:
-  // UNAVAILABLE: "no tandemd at host:port ...", within three seconds, at once where the port is closed.
-  static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& server);
+  // As Connection::Open.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ConnectOptions& options);
   ~Client();
+
+  const Connection& connection() const { return connection_; }
 
   absl::Status Generate(const v1::GenerateRequest& request,
                         const std::function<void(const v1::GenerateResponse&)>& on_response);
@@ -46,9 +44,9 @@ class Client {
   absl::StatusOr<v1::DaemonStatus> GetStatus();
 
  private:
-  explicit Client(std::shared_ptr<grpc::Channel> channel);
+  explicit Client(Connection connection);
 
-  const std::shared_ptr<grpc::Channel> channel_;  // shared with gRPC's own threads
+  const Connection connection_;
   std::mutex mutex_;
   grpc::ClientContext* watch_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the WatchJob that runs
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

@@ -15,7 +15,7 @@
 namespace tandem {
 
 struct Session {
-  std::string server = "127.0.0.1:50151";
+  ConnectOptions daemon;
   bool json = false;  // one JSON document, or JSON lines where there is a stream (proto3's own mapping)
   Terminal out;       // stdout
 };

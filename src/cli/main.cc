@@ -1,25 +1,13 @@
 // tandem: the command line.
 #include <google/protobuf/stubs/logging.h>
 
-#include <functional>
 #include <iostream>
 #include <map>
 
-#include "CLI/CLI.hpp"
-#include "cli/commands.h"
+#include "cli/command.h"
 
 namespace tandem {
 namespace {
-
-// What to run once the command line is read.
-using Command = std::function<absl::Status(const Session&)>;
-
-// An option that sets a protobuf field only where it is given: the daemon knows the defaults.
-template <typename T>
-CLI::Option* AddField(CLI::App* app, const std::string& flags, std::function<void(T)> set, const std::string& help) {
-  return app->add_option_function<T>(
-      flags, [set = std::move(set)](const T& value) { set(value); }, help);
-}
 
 void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& command) {
   CLI::App* const generate = app.add_subcommand("generate", "Generate text")->fallthrough();
@@ -38,8 +26,28 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
       generate, "--top-p", [&](float p) { sampling.set_top_p(p); }, "In (0, 1]");
   AddField<int>(
       generate, "--top-k", [&](int k) { sampling.set_top_k(k); }, "0: off");
+  AddField<float>(
+      generate, "--min-p", [&](float p) { sampling.set_min_p(p); }, "Least share of the largest probability, [0, 1]");
+  AddField<float>(
+      generate, "--typical-p", [&](float p) { sampling.set_typical_p(p); }, "Locally typical sampling, (0, 1]");
+  AddField<float>(
+      generate, "--repetition-penalty", [&](float p) { sampling.set_repetition_penalty(p); },
+      "Of tokens of prompt and completion; 1: none");
+  AddField<float>(
+      generate, "--presence-penalty", [&](float p) { sampling.set_presence_penalty(p); }, "In [-2, 2]");
+  AddField<float>(
+      generate, "--frequency-penalty", [&](float p) { sampling.set_frequency_penalty(p); }, "In [-2, 2]");
+  AddField<int>(
+      generate, "--min-tokens", [&](int n) { stopping.set_min_tokens(n); }, "Tokens before the text may end");
+  AddField<int>(
+      generate, "--logprobs", [&](int k) { request.set_logprobs(k); },
+      "Print each token with its probability and the K most probable ones");
   AddField<uint64_t>(
       generate, "--seed", [&](uint64_t s) { sampling.set_seed(s); }, "Same seed, same text");
+  AddField<int>(
+      generate, "--priority", [&](int p) { request.set_priority(p); }, "Lower goes first; default 0");
+  generate->add_option("--tenant", *request.mutable_tenant(), "Who asks: tenants share the daemon fairly");
+  generate->add_option("--cache-salt", *request.mutable_cache_salt(), "Share cached prompts only with the same salt");
   generate
       ->add_option_function<std::vector<std::string>>(
           "--stop",
@@ -141,6 +149,24 @@ void DefineAdapters(CLI::App& app, Command& command) {
   });
 }
 
+void DefineConnection(CLI::App& app, ConnectOptions& daemon) {
+  app.add_option("--server", daemon.server, "The daemon")
+      ->envname("TANDEM_SERVER")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  // The environment is the better place: a command line can be read by others on this machine.
+  app.add_option("--api-key", daemon.api_key, "Where the daemon asks for one")->envname("TANDEM_API_KEY");
+  app.add_flag("--tls", daemon.tls, "The daemon speaks TLS");
+  app.add_option("--tls-ca", daemon.ca_file, "Whom to trust (PEM); default: the system's authorities")
+      ->envname("TANDEM_TLS_CA")
+      ->type_name("FILE");
+  app.add_option("--tls-cert", daemon.certificate_file, "This client's certificate (PEM)")
+      ->envname("TANDEM_TLS_CERT")
+      ->type_name("FILE");
+  app.add_option("--tls-key", daemon.key_file, "and its key (PEM)")->envname("TANDEM_TLS_KEY")->type_name("FILE");
+  app.add_option("--tls-name", daemon.server_name, "The name in the daemon's certificate, where it is not its host's");
+}
+
 int Main(int argc, char** argv) {
   Session session;
   session.out = DetectTerminal(1);
@@ -151,15 +177,13 @@ int Main(int argc, char** argv) {
   CLI::App app{"tandem talks to tandemd: it generates text and fine-tunes adapters.", "tandem"};
   app.set_version_flag("--version", "tandem " TANDEM_VERSION);
   app.require_subcommand(1);
-  app.add_option("--server", session.server, "The daemon")
-      ->envname("TANDEM_SERVER")
-      ->type_name("HOST:PORT")
-      ->capture_default_str();
+  DefineConnection(app, session.daemon);
   app.add_flag("--json", session.json, "One JSON document, or JSON lines");
   DefineGenerate(app, generate, command);
   DefineTune(app, tune, command);
   DefineJobs(app, command);
   DefineAdapters(app, command);
+  bench::DefineBench(app, command);
   app.add_subcommand("status", "What the daemon is doing")->fallthrough()->callback([&command] {
     command = RunStatus;
   });

@@ -84,6 +84,15 @@ std::string AdaptersTable(const Terminal& terminal, const v1::ListAdaptersRespon
   return table.Render(terminal);
 }
 
+// Of all prompt tokens, how many were found in the prefix cache.
+std::string CacheFields(const v1::DaemonStatus& status) {
+  const double cached = static_cast<double>(status.inference().cached_prompt_tokens());
+  const double prompts = cached + static_cast<double>(status.inference().prompt_tokens());
+  return absl::StrFormat("%d blocks cached, %.1f %% of prompt tokens found, %d preemptions",
+                         status.kv().blocks_cached(), prompts > 0 ? 100 * cached / prompts : 0.0,
+                         status.inference().preemptions());
+}
+
 Fields StatusFields(const Terminal& terminal, const std::string& server, const v1::DaemonStatus& status) {
   const v1::ModelStatus& model = status.model();
   const v1::KvStatus& kv = status.kv();
@@ -102,8 +111,8 @@ Fields StatusFields(const Terminal& terminal, const std::string& server, const v
       {"training", absl::StrCat(status.training().running_jobs(), " running, ", status.training().queued_jobs(),
                                 " queued, ", FormatCount(status.training().tokens_per_second()), " tokens/s, ",
                                 FormatCount(status.training().trained_tokens()), " tokens so far")},
-      {"KV cache",
-       absl::StrCat(kv.blocks_used(), " of ", kv.blocks_total(), " blocks of ", kv.block_size(), " tokens")},
+      {"KV cache", absl::StrCat(kv.blocks_used(), " of ", kv.blocks_total(), " blocks of ", kv.block_size(),
+                                " tokens, ", CacheFields(status))},
       {"steps", absl::StrFormat("%d, the last one %.2f ms", status.steps(), status.last_step_ms())},
   };
 }
@@ -111,7 +120,7 @@ Fields StatusFields(const Terminal& terminal, const std::string& server, const v
 }  // namespace
 
 absl::Status RunJobsList(const Session& session) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::ListJobsResponse response, client->ListJobs());
   if (session.json) return PrintJson(response, JsonLayout::kDocument);
   if (response.jobs().empty()) return Print("no jobs yet: tandem tune DATA.jsonl --as NAME\n");
@@ -119,21 +128,21 @@ absl::Status RunJobsList(const Session& session) {
 }
 
 absl::Status RunJobsShow(const Session& session, const std::string& id) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(id));
   if (session.json) return PrintJson(job, JsonLayout::kDocument);
   return Print(RenderFields(session.out, JobFields(session.out, job)));
 }
 
 absl::Status RunJobsCancel(const Session& session, const std::string& id) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::Job job, client->CancelJob(id));
   if (session.json) return PrintJson(job, JsonLayout::kDocument);
   return Print(absl::StrCat("job ", job.id(), " is ", PaintedState(session.out, job.state()), "\n"));
 }
 
 absl::Status RunAdaptersList(const Session& session) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::ListAdaptersResponse response, client->ListAdapters());
   if (session.json) return PrintJson(response, JsonLayout::kDocument);
   if (response.adapters().empty()) return Print("no adapters yet: tandem tune, or tandem adapters load NAME PATH\n");
@@ -141,24 +150,24 @@ absl::Status RunAdaptersList(const Session& session) {
 }
 
 absl::Status RunAdaptersLoad(const Session& session, const std::string& name, const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::Adapter adapter, client->LoadAdapter(name, path));
   if (session.json) return PrintJson(adapter, JsonLayout::kDocument);
   return Print(absl::StrCat("loaded ", adapter.name(), ", generation ", adapter.generation(), "\n"));
 }
 
 absl::Status RunAdaptersUnload(const Session& session, const std::string& name) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   RETURN_IF_ERROR(client->UnloadAdapter(name));
   if (session.json) return PrintJson(v1::UnloadAdapterResponse(), JsonLayout::kDocument);
   return Print(absl::StrCat("unloaded ", name, "\n"));
 }
 
 absl::Status RunStatus(const Session& session) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::DaemonStatus status, client->GetStatus());
   if (session.json) return PrintJson(status, JsonLayout::kDocument);
-  return Print(RenderFields(session.out, StatusFields(session.out, session.server, status)));
+  return Print(RenderFields(session.out, StatusFields(session.out, session.daemon.server, status)));
 }
 
 }  // namespace tandem

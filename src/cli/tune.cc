@@ -134,7 +134,7 @@ absl::Status RunTune(const Session& session, const TuneOptions& options) {
     request.mutable_data()->set_name(options.data.substr(options.data.rfind('/') + 1));
   }
   if (options.watch) HoldInterrupts();
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::Job job, client->CreateJob(request));
   RETURN_IF_ERROR(PrintSubmitted(session, job));
   if (options.watch) return Watch(session, *client, job);
@@ -145,7 +145,7 @@ absl::Status RunTune(const Session& session, const TuneOptions& options) {
 
 absl::Status RunJobsWatch(const Session& session, const std::string& id) {
   HoldInterrupts();
-  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.server));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(id));
   return Watch(session, *client, job);
 }

@@ -19,14 +19,65 @@ void DescribeAdapterFile(Config::AdapterFile& file, YamlSchema& schema) {
   schema.Add("path", &file.path);
 }
 
+void DescribeTenant(Config::Tenant& tenant, YamlSchema& schema) {
+  schema.Add("name", &tenant.name);
+  schema.Add("weight", &tenant.weight, {1, 1000});
+}
+
+absl::Status CheckTenants(const std::vector<Config::Tenant>& tenants) {
+  for (size_t i = 0; i < tenants.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (tenants[j].name != tenants[i].name) continue;
+      return absl::InvalidArgumentError(absl::StrCat("scheduler.tenants has '", tenants[i].name, "' twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void DescribeApiKey(ApiKey& key, YamlSchema& schema) {
+  schema.Add("name", &key.name);
+  schema.Add("key", &key.key);
+}
+
+bool IsLoopback(const std::string& address) {
+  return address.starts_with("127.") || address == "localhost" || address == "::1" || address == "[::1]";
+}
+
+// Who is not asked who they are gets no further than this machine.
+absl::Status CheckAccess(const Config& config) {
+  const Config::Tls& tls = config.tls;
+  if (tls.certificate.empty() != tls.key.empty()) {
+    return absl::InvalidArgumentError("tls.certificate and tls.key go together, want both or neither");
+  }
+  if (!tls.client_ca.empty() && tls.certificate.empty()) {
+    return absl::InvalidArgumentError("tls.client_ca is set, want tls.certificate and tls.key too");
+  }
+  RETURN_IF_ERROR(CheckApiKeys("auth.api_keys", config.auth.api_keys));
+  const bool authenticated =
+      !config.auth.api_keys.empty() || !config.auth.api_keys_file.empty() || !tls.client_ca.empty();
+  if (authenticated || config.server.allow_unauthenticated || IsLoopback(config.server.address)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("server.address is ", config.server.address,
+                   ", where anyone who reaches it could use the daemon: want auth.api_keys, auth.api_keys_file or "
+                   "tls.client_ca, or 127.0.0.1, or server.allow_unauthenticated: true"));
+}
+
 // What no single key can tell.
 absl::Status CheckConfig(const Config& config) {
   if (config.model.path.empty()) return absl::InvalidArgumentError("model.path is missing, want a model's directory");
   if (config.server.address.empty()) return absl::InvalidArgumentError("server.address is empty, want an address");
+  RETURN_IF_ERROR(CheckAccess(config));
   if (config.state_dir.empty()) return absl::InvalidArgumentError("state_dir is empty, want a directory");
   if (config.kv.capacity_tokens % config.kv.block_size != 0) {
     return absl::InvalidArgumentError(absl::StrCat("kv.capacity_tokens is ", config.kv.capacity_tokens,
                                                    ", want a multiple of kv.block_size, ", config.kv.block_size));
+  }
+  RETURN_IF_ERROR(CheckTenants(config.scheduler.tenants));
+  if (config.slo.max_iteration < absl::Milliseconds(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slo.max_iteration is ", absl::FormatDuration(config.slo.max_iteration), ", want at least 1ms"));
   }
   for (size_t i = 0; i < config.adapters.load.size(); ++i) {
     const Config::AdapterFile& file = config.adapters.load[i];
@@ -49,6 +100,12 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("server.port", &config.server.port, {0, 65535});
   schema.Add("server.max_message_bytes", &config.server.max_message_bytes, {1 << 10, std::numeric_limits<int>::max()});
   schema.Add("server.threads", &config.server.threads, kThreads);
+  schema.Add("server.allow_unauthenticated", &config.server.allow_unauthenticated);
+  schema.Add("tls.certificate", &config.tls.certificate);
+  schema.Add("tls.key", &config.tls.key);
+  schema.Add("tls.client_ca", &config.tls.client_ca);
+  schema.AddList("auth.api_keys", &config.auth.api_keys, DescribeApiKey);
+  schema.Add("auth.api_keys_file", &config.auth.api_keys_file);
   schema.Add("engine.threads", &config.engine.threads, {0, kThreads.high});
   schema.Add("engine.max_batch_rows", &config.engine.max_batch_rows, kCount);
   schema.Add("engine.max_running_requests", &config.engine.max_running_requests, kCount);
@@ -56,9 +113,21 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("engine.max_context", &config.engine.max_context, {0, 1 << 24});
   schema.Add("kv.block_size", &config.kv.block_size, {1, 1024});
   schema.Add("kv.capacity_tokens", &config.kv.capacity_tokens, {1, 1 << 30});
+  schema.Add("kv.prefix_cache", &config.kv.prefix_cache);
   schema.Add("scheduler.training_rows_beside_inference", &config.scheduler.training_rows_beside_inference,
              {0, kCount.high});
   schema.Add("scheduler.max_prefill_rows", &config.scheduler.max_prefill_rows, kCount);
+  schema.AddList("scheduler.tenants", &config.scheduler.tenants, DescribeTenant);
+  schema.Add("scheduler.policy", &config.scheduler.policy,
+             {"coserving", "inference_only", "training_only", "temporal", "dynamic_temporal", "static_split"});
+  schema.Add("scheduler.temporal_every", &config.scheduler.temporal_every, kCount);
+  schema.Add("scheduler.static_training_percent", &config.scheduler.static_training_percent, {0, 100});
+  schema.Add("scheduler.training_floor_rows", &config.scheduler.training_floor_rows, {0, kCount.high});
+  schema.Add("scheduler.profile_limit", &config.scheduler.profile_limit);
+  schema.Add("slo.ttft", &config.slo.ttft);
+  schema.Add("slo.tpot", &config.slo.tpot);
+  schema.Add("slo.max_iteration", &config.slo.max_iteration);
+  schema.Add("slo.unmeetable", &config.slo.unmeetable, {"serve", "refuse"});
   schema.Add("training.max_running_jobs", &config.training.max_running_jobs, kCount);
   schema.Add("training.max_queued_jobs", &config.training.max_queued_jobs, kCount);
   schema.Add("training.forward_window", &config.training.forward_window, kCount);

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "serve/core/access.h"
 
 namespace tandem {
 
@@ -19,9 +20,18 @@ struct Config {
   };
   struct Server {
     std::string address = "127.0.0.1";
-    int port = 50151;                  // 0: any free one
-    int max_message_bytes = 64 << 20;  // of one request
-    int threads = 2;                   // that tokenize prompts and answer calls
+    int port = 50151;                    // 0: any free one
+    int max_message_bytes = 64 << 20;    // of one request
+    int threads = 2;                     // that tokenize prompts and answer calls
+    bool allow_unauthenticated = false;  // on an address that others reach, without asking them who they are
+  };
+  struct Tls {  // PEM files; "": none
+    std::string certificate, key;
+    std::string client_ca;  // callers must show a certificate that it has signed
+  };
+  struct Auth {
+    std::vector<ApiKey> api_keys;
+    std::string api_keys_file;  // "NAME KEY" lines, beside those above
   };
   struct Engine {
     int threads = 0;  // of the step loop's arithmetic; 0: all cores
@@ -30,13 +40,31 @@ struct Config {
     int max_waiting_requests = 1024;
     int max_context = 0;  // tokens; 0: the model's
   };
+  struct Tenant {
+    std::string name;
+    int weight = 1;
+    bool operator==(const Tenant&) const = default;
+  };
   struct Kv {
     int block_size = 16;          // tokens
     int capacity_tokens = 16384;  // a multiple of block_size
+    bool prefix_cache = true;
   };
   struct Scheduler {
     int training_rows_beside_inference = 64;
     int max_prefill_rows = 256;
+    std::vector<Tenant> tenants;
+    std::string policy = "coserving";
+    int temporal_every = 4;
+    int static_training_percent = 50;
+    int training_floor_rows = 0;
+    absl::Duration profile_limit = absl::Milliseconds(2500);
+  };
+  struct Slo {
+    absl::Duration ttft = absl::ZeroDuration();  // 0: none
+    absl::Duration tpot = absl::ZeroDuration();
+    absl::Duration max_iteration = absl::Milliseconds(250);
+    std::string unmeetable = "serve";  // or "refuse"
   };
   struct Training {
     int max_running_jobs = 2;
@@ -62,9 +90,12 @@ struct Config {
 
   Model model;
   Server server;
+  Tls tls;
+  Auth auth;
   Engine engine;
   Kv kv;
   Scheduler scheduler;
+  Slo slo;
   Training training;
   Adapters adapters;
   std::string state_dir = "state";

@@ -14,6 +14,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "serve/grpc/server.h"
@@ -23,6 +24,7 @@ namespace {
 
 // After the drain, streams only have their last messages to send.
 constexpr absl::Duration kFlushGrace = absl::Seconds(2);
+constexpr size_t kMaxPemBytes = size_t{1} << 20;
 
 struct CommandLine {
   std::string config;
@@ -91,24 +93,54 @@ absl::Status CheckModelDirectory(const std::string& path) {
   return absl::OkStatus();
 }
 
-bool IsLoopback(const std::string& address) {
-  return address.starts_with("127.") || address == "localhost" || address == "::1" || address == "[::1]";
+absl::StatusOr<std::string> ReadPem(const std::string& key, const std::string& path) {
+  if (path.empty()) return std::string();
+  absl::StatusOr<std::string> text = ReadFile(path, kMaxPemBytes);
+  if (!text.ok()) return Annotate(text.status(), key);
+  return text;
+}
+
+absl::StatusOr<GrpcServerOptions> ServerOptions(const Config& config) {
+  GrpcServerOptions options{config.server.address, config.server.port, config.server.max_message_bytes,
+                            config.server.threads};
+  ASSIGN_OR_RETURN(options.tls_certificate, ReadPem("tls.certificate", config.tls.certificate));
+  ASSIGN_OR_RETURN(options.tls_key, ReadPem("tls.key", config.tls.key));
+  ASSIGN_OR_RETURN(options.tls_client_ca, ReadPem("tls.client_ca", config.tls.client_ca));
+  options.api_keys = config.auth.api_keys;
+  if (!config.auth.api_keys_file.empty()) {
+    absl::StatusOr<std::vector<ApiKey>> keys = ReadApiKeys(config.auth.api_keys_file);
+    if (!keys.ok()) return Annotate(keys.status(), "auth.api_keys_file");
+    options.api_keys.insert(options.api_keys.end(), keys->begin(), keys->end());
+    RETURN_IF_ERROR(CheckApiKeys("auth.api_keys with auth.api_keys_file", options.api_keys));
+  }
+  return options;
+}
+
+// What an operator should know about who may call.
+void LogAccess(const Config& config, const GrpcServerOptions& options) {
+  if (options.api_keys.empty() && options.tls_client_ca.empty()) {
+    if (config.server.allow_unauthenticated) {
+      LOG_WARN("whoever reaches {} may use this daemon: it asks nobody who they are", config.server.address);
+    }
+    return;
+  }
+  LOG_INFO("callers must show {}{}{}", options.api_keys.empty() ? "" : "an API key",
+           !options.api_keys.empty() && !options.tls_client_ca.empty() ? " and " : "",
+           options.tls_client_ca.empty() ? "" : "a client certificate");
+  if (options.tls_certificate.empty()) LOG_WARN("API keys travel in the clear: set tls.certificate and tls.key");
 }
 
 absl::Status Serve(const Config& config, const DaemonHooks& hooks) {
   RETURN_IF_ERROR(CheckModelDirectory(config.model.path));
+  ASSIGN_OR_RETURN(const GrpcServerOptions options, ServerOptions(config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Runtime> runtime, hooks.make_runtime(config));
   RETURN_IF_ERROR(runtime->Start());
-  const GrpcServerOptions options{config.server.address, config.server.port, config.server.max_message_bytes,
-                                  config.server.threads};
   absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(options, runtime->parts());
   if (!server.ok()) {
     runtime->Drain(absl::ZeroDuration());
     return server.status();
   }
-  if (!IsLoopback(config.server.address)) {
-    LOG_WARN("whoever reaches {} may use this daemon: it asks nobody for a password", config.server.address);
-  }
+  LogAccess(config, options);
   LOG_INFO("ready on {}:{}", config.server.address, (*server)->port());
   hooks.on_ready((*server)->port());
 

@@ -21,7 +21,23 @@ EngineOptions ToEngineOptions(const Config& config) {
   options.scheduler.max_running_requests = config.engine.max_running_requests;
   options.scheduler.max_prefill_rows = config.scheduler.max_prefill_rows;
   options.scheduler.training_rows_beside_inference = config.scheduler.training_rows_beside_inference;
+  options.scheduler.temporal_every = config.scheduler.temporal_every;
+  options.scheduler.static_training_share = config.scheduler.static_training_percent / 100.0;
+  options.scheduler.training_floor_rows = config.scheduler.training_floor_rows;
+  options.policy = config.scheduler.policy;
+  options.cost_directory = config.state_dir + "/cost";
+  const auto target = [](absl::Duration d) { return d > absl::ZeroDuration() ? d : absl::InfiniteDuration(); };
+  options.slo = {.ttft = target(config.slo.ttft), .tpot = target(config.slo.tpot)};
+  options.refuse_unmeetable = config.slo.unmeetable == "refuse";
+  if (options.slo.ttft < absl::InfiniteDuration() || options.slo.tpot < absl::InfiniteDuration()) {
+    options.scheduler.max_iteration = config.slo.max_iteration;
+    options.profile_limit = config.scheduler.profile_limit;
+  }
   options.inference.max_waiting = config.engine.max_waiting_requests;
+  options.inference.prefix_cache = config.kv.prefix_cache;
+  for (const Config::Tenant& tenant : config.scheduler.tenants) {
+    options.inference.tenant_weights.emplace(tenant.name, tenant.weight);
+  }
   options.training.max_running_jobs = config.training.max_running_jobs;
   options.training.forward_window = config.training.forward_window;
   options.training.backward_window = config.training.backward_window;
@@ -47,7 +63,8 @@ class EngineRuntime final : public Runtime {
     parts.model = {.tokenizer = &engine_->tokenizer(),
                    .chat_template = engine_->chat_template(),
                    .defaults = defaults_,
-                   .max_context = engine_->max_context()};
+                   .max_context = engine_->max_context(),
+                   .vocab = engine_->desc().vocab};
     parts.inference = engine_.get();
     parts.fine_tuning = engine_.get();
     parts.adapters = engine_.get();

@@ -6,6 +6,7 @@
 #include "absl/synchronization/notification.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "engine/cost_profile.h"
 #include "engine/published_adapters.h"
 #include "engine/step.h"
 
@@ -70,11 +71,7 @@ absl::Status Engine::Load() {
   pool_ = std::make_unique<BlockPool>(blocks, options_.kv_block_size);
   inference_ = std::make_unique<InferenceSource>(pool_.get(), tokenizer_.get(), &sequence_ids_, options_.inference);
   CreateTraining();
-  scheduler_ = std::make_unique<Scheduler>(SchedulerParts{.inference = inference_.get(),
-                                                          .training = training_.get(),
-                                                          .pool = pool_.get(),
-                                                          .num_layers = desc.num_layers,
-                                                          .options = options_.scheduler});
+  RETURN_IF_ERROR(CreateScheduler());
   {
     const absl::MutexLock lock(&status_mutex_);
     inference_rate_.Start(started_);
@@ -112,11 +109,13 @@ void Engine::Start() {
 }
 
 void Engine::StepLoop() {
-  StepParts parts{*scheduler_, *model_, *inference_, *training_};
+  StepParts parts{*scheduler_, *model_, *inference_, *training_, [] { return absl::Now(); }, &arrived_};
   while (!commands_.closed()) {
+    arrived_.store(false, std::memory_order_relaxed);
     commands_.RunAll();
     const absl::Time begin = absl::Now();
-    if (Step(parts, begin)) {
+    if (Step(parts)) {
+      ReportIteration(scheduler_->last());
       PublishStatus(absl::Now() - begin);
     } else {
       // Nothing can run. Requests that wait still have deadlines, and Commit is where they are seen.
@@ -152,6 +151,7 @@ void Engine::Drain(absl::Duration grace) {
       [this] { inference_->AbortAll(absl::UnavailableError("the daemon was shut down before the request finished")); });
   commands_.Close();
   if (step_thread_.joinable()) step_thread_.join();
+  if (cost_ != nullptr) SaveCostModel(cost_path_, *cost_);
 }
 
 absl::Status Engine::CheckRequest(const GenerateRequest& request) const {
@@ -175,6 +175,7 @@ absl::Status Engine::CheckRequest(const GenerateRequest& request) const {
 absl::Status Engine::Generate(GenerateRequest request, std::shared_ptr<GenerationSink> sink) {
   if (draining_.load()) return Draining();
   RETURN_IF_ERROR(CheckRequest(request));
+  ApplyTargets(request);
   AdapterLease lease;
   AdapterRef adapter;
   if (!request.adapter.empty()) {
@@ -182,9 +183,11 @@ absl::Status Engine::Generate(GenerateRequest request, std::shared_ptr<Generatio
     adapter = lease->ref();
   }
   const bool posted = commands_.Post([this, request = std::move(request), adapter, lease, sink]() mutable {
-    const absl::Status status = inference_->Submit(std::move(request), adapter, lease, sink, absl::Now());
+    absl::Status status = CheckTargets(request);
+    if (status.ok()) status = inference_->Submit(std::move(request), adapter, lease, sink, absl::Now());
     if (!status.ok()) sink->OnEnd({.status = status, .reason = FinishReason::kCancelled});
   });
+  arrived_.store(true, std::memory_order_relaxed);
   return posted ? absl::OkStatus() : Draining();
 }
 
@@ -220,10 +223,18 @@ void Engine::PublishStatus(absl::Duration step_time) {
   status_.queued_jobs = training_->queued_jobs();
   status_.trained_tokens = training_->trained_tokens();
   status_.kv_blocks_used = pool_->used();
+  status_.kv_blocks_cached = pool_->cached();
+  status_.cached_prompt_tokens = inference.cached_tokens;
+  status_.preemptions = inference.preemptions;
   if (step_time > absl::ZeroDuration()) {
     status_.last_step_ms = absl::ToDoubleMilliseconds(step_time);
     ++status_.steps;
+    PublishIteration(scheduler_->last());
   }
+  status_.scheduler.slo_requests = inference.slo_requests;
+  status_.scheduler.slo_met = inference.slo_met;
+  status_.scheduler.slo_recent = inference.slo_recent;
+  status_.scheduler.slo_unmeetable = unmeetable_;
 }
 
 EngineStatus Engine::GetStatus() const {

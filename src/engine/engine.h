@@ -34,6 +34,11 @@ struct EngineOptions {
   int kv_capacity_tokens = 16384;  // of the whole pool
   int kv_block_size = 16;
   SchedulerOptions scheduler;
+  std::string policy = "coserving";
+  absl::Duration profile_limit = absl::ZeroDuration();  // of the cost model's profile; 0: no cost model
+  std::string cost_directory;                           // where cost models are kept; "": nowhere
+  SloTargets slo;                                       // of requests that bring none
+  bool refuse_unmeetable = false;                       // refuse what an idle daemon could not meet, else log it
   InferenceOptions inference;
   TrainingOptions training;
   int max_queued_jobs = 64;
@@ -81,6 +86,13 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   void StepLoop();
   void PublishStatus(absl::Duration step_time);
   absl::Status CheckRequest(const GenerateRequest& request) const;
+  absl::Status CreateScheduler();
+  // Fills in the targets that the request does not bring.
+  void ApplyTargets(GenerateRequest& request) const;
+  // Step thread. FAILED_PRECONDITION with the predicted figure where the targets can not be met and such are refused.
+  absl::Status CheckTargets(const GenerateRequest& request);
+  void PublishIteration(const IterationReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(status_mutex_);
+  void ReportIteration(const IterationReport& report);
   PrepareContext MakePrepareContext() const;
   // Runs `command` on the step thread and waits for it; false where that thread has ended.
   bool RunOnStepThread(const std::function<void()>& command);
@@ -100,10 +112,15 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::unique_ptr<IoThread> io_;
   std::unique_ptr<InferenceSource> inference_;
   std::unique_ptr<TrainingSource> training_;
+  std::unique_ptr<CostModel> cost_;  // null without one
+  std::string cost_path_;
   std::unique_ptr<Scheduler> scheduler_;
 
   CommandQueue commands_;
   std::atomic<bool> draining_{false};
+  std::atomic<bool> arrived_{false};                       // a request was posted since the step began
+  bool outlier_logged_ = false, forced_reported_ = false;  // step thread only
+  int64_t unmeetable_ = 0;                                 // step thread only
   std::thread step_thread_;
 
   mutable absl::Mutex status_mutex_;

@@ -1,15 +1,26 @@
 #include "inference/inference_source.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 
 namespace tandem {
+namespace {
+
+// Waiting requests that look into the prefix cache in one iteration: it costs a hash of the prompt, and no iteration
+// admits many more.
+constexpr int kLookups = 32;
+// What "recently" means for the share of requests that met their latency targets.
+constexpr int64_t kRecentRequests = 100;
+
+}  // namespace
 
 InferenceSource::InferenceSource(BlockPool* pool, const Tokenizer* tokenizer, SequenceIds* ids,
                                  const InferenceOptions& options)
-    : pool_(pool), tokenizer_(tokenizer), ids_(ids), options_(options) {
+    : pool_(pool), tokenizer_(tokenizer), ids_(ids), options_(options), tenants_(options.tenant_weights) {
   CHECK(pool != nullptr && tokenizer != nullptr && ids != nullptr);
   CHECK_GE(options.max_waiting, 1);
 }
@@ -40,6 +51,9 @@ absl::Status InferenceSource::Submit(GenerateRequest request, AdapterRef adapter
   }
   const SequenceId id = ids_->Next();
   by_request_id_.emplace(request.request_id, id);
+  tenants_.Enter(request.tenant);
+  const bool cached = options_.prefix_cache && !request.needs_all_prompt_rows();
+  PrefixId root = cached ? PrefixRoot(adapter, request.cache_salt) : PrefixId();
   sequences_.try_emplace(id,
                          SequenceInit{.id = id,
                                       .request = std::move(request),
@@ -47,8 +61,8 @@ absl::Status InferenceSource::Submit(GenerateRequest request, AdapterRef adapter
                                       .adapter_lease = std::move(adapter_lease),
                                       .sink = std::move(sink),
                                       .arrival = now,
-                                      .blocks_needed = static_cast<int>(blocks)},
-                         tokenizer_);
+                                      .prefix_root = std::move(root)},
+                         pool_, tokenizer_);
   return absl::OkStatus();
 }
 
@@ -70,33 +84,65 @@ InferenceCounts InferenceSource::counts() const {
   return {.running = running_,
           .waiting = static_cast<int>(sequences_.size()) - running_,
           .prompt_tokens = prompt_tokens_,
-          .generated_tokens = generated_tokens_};
+          .cached_tokens = cached_tokens_,
+          .generated_tokens = generated_tokens_,
+          .preemptions = preemptions_,
+          .slo_requests = slo_requests_,
+          .slo_met = slo_met_,
+          .slo_recent = slo_recent_};
 }
 
+// By id, so that the longest waiting look into the cache first.
 Offers InferenceSource::CollectOffers(absl::Time now) const {
   Offers offers;
   offers.spans.reserve(sequences_.size());
+  int lookups = kLookups;
   for (const auto& [id, sequence] : sequences_) {
-    offers.spans.push_back(sequence.MakeOffer());
-    offers.blocks_held += sequence.blocks_held();
+    const bool looks = !sequence.admitted() && lookups-- > 0;
+    offers.spans.push_back(sequence.MakeOffer(looks ? Sequence::Lookup::kYes : Sequence::Lookup::kNo));
   }
+  if (tenants_.active() > 1) TakeTurns(offers);
   return offers;
+}
+
+// Those that were preempted have had their turn: theirs stays 0.
+void InferenceSource::TakeTurns(Offers& offers) const {
+  std::vector<WaitingRequest> waiting;
+  std::vector<Offer*> waiting_offers;
+  for (Offer& offer : offers.spans) {
+    const Sequence& sequence = sequences_.at(offer.sequence);
+    if (sequence.admitted() || sequence.preempted()) continue;
+    waiting.push_back({.sequence = offer.sequence,
+                       .priority = offer.priority,
+                       .tenant = sequence.tenant(),
+                       .arrival = offer.arrival,
+                       .prompt_tokens = sequence.prompt_size()});
+    waiting_offers.push_back(&offer);
+  }
+  const std::vector<int> turns = tenants_.Turns(waiting);
+  for (size_t i = 0; i < turns.size(); ++i) waiting_offers[i]->turn = turns[i];
+}
+
+Sequence& InferenceSource::Find(SequenceId granted) {
+  const auto it = sequences_.find(granted);
+  CHECK(it != sequences_.end()) << "sequence " << granted;
+  return it->second;
 }
 
 void InferenceSource::Emit(const Grants& grants, Batch& batch) {
   CHECK(!in_step_) << "the last batch was not committed";
   CHECK(grants.backward.empty());
+  for (const SequenceId id : grants.preempted) {
+    Find(id).Preempt();
+    --running_;
+    ++preemptions_;
+  }
   in_step_ = !grants.spans.empty();
   for (const SpanGrant& grant : grants.spans) {
-    const auto it = sequences_.find(grant.sequence);
-    CHECK(it != sequences_.end()) << "sequence " << grant.sequence;
-    Sequence& sequence = it->second;
-    if (const int blocks = sequence.MakeOffer().blocks_to_reserve; blocks > 0) {
-      absl::StatusOr<BlockTable> table = pool_->Allocate(blocks);
-      CHECK(table.ok()) << "granted more than is free: " << table.status().ToString();
-      sequence.Reserve(*std::move(table));
-      ++running_;
-    }
+    Sequence& sequence = Find(grant.sequence);
+    const bool first_time = !sequence.admitted() && !sequence.preempted();
+    if (sequence.Reserve()) ++running_;
+    if (first_time) cached_tokens_ += sequence.usage().cached_tokens;
     sequence.Emit(grant.num_rows, batch);
   }
 }
@@ -107,14 +153,25 @@ void InferenceSource::Commit(const Batch& batch, const StepResult& result, absl:
   for (const Span& span : batch.spans) {
     const auto it = sequences_.find(span.sequence);
     if (it == sequences_.end()) continue;
-    it->second.Advance(span.num_rows);
-    if (span.kind == SpanKind::kPrefill) prompt_tokens_ += span.num_rows;
+    const int prompt_rows = it->second.Advance(span.num_rows);
+    prompt_tokens_ += prompt_rows;
+    tenants_.Serve(it->second.tenant(), prompt_rows, 0);
+  }
+  CHECK_EQ(result.scores.size(), batch.scores.size());
+  for (size_t i = 0; i < batch.scores.size(); ++i) {
+    const auto it = sequences_.find(batch.scores[i].sequence);
+    if (it == sequences_.end()) continue;
+    it->second.AcceptScore(result.scores[i]);
+    if (it->second.ended()) Erase(it);
   }
   for (size_t i = 0; i < batch.samples.size(); ++i) {
     const auto it = sequences_.find(batch.samples[i].sequence);
     if (it == sequences_.end()) continue;
-    if (result.sampled[i] >= 0) ++generated_tokens_;
-    it->second.Accept(result.sampled[i]);
+    if (result.sampled[i] >= 0) {
+      ++generated_tokens_;
+      tenants_.Serve(it->second.tenant(), 0, 1);
+    }
+    it->second.Accept(result.sampled[i], now, result.logprobs.empty() ? TokenLogprobs() : result.logprobs[i]);
     if (it->second.ended()) Erase(it);
   }
   EndExpired(now);
@@ -133,9 +190,19 @@ void InferenceSource::EndExpired(absl::Time now) {
   }
 }
 
+void InferenceSource::CountTargets(const Sequence& ended) {
+  const std::optional<bool> met = ended.met_targets();
+  if (!met.has_value()) return;
+  ++slo_requests_;
+  slo_met_ += *met ? 1 : 0;
+  slo_recent_ += (*met - slo_recent_) / static_cast<double>(std::min<int64_t>(slo_requests_, kRecentRequests));
+}
+
 InferenceSource::Sequences::iterator InferenceSource::Erase(Sequences::iterator ended) {
   if (ended->second.admitted()) --running_;
+  CountTargets(ended->second);
   by_request_id_.erase(ended->second.request_id());
+  tenants_.Leave(ended->second.tenant());
   return sequences_.erase(ended);
 }
 

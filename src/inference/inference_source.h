@@ -1,6 +1,6 @@
 // Inference as a source of work: requests become sequences, every step takes what is ready of them (continuous
-// batching), long prompts go in chunks, and a sequence is admitted with the KV blocks of its whole life, so that none
-// that runs ever has to give way.
+// batching), long prompts go in chunks, a prompt whose beginning lies in the prefix cache is computed from there on,
+// and a sequence takes KV blocks as it grows; where they run out the scheduler says who gives way.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "inference/sequence.h"
+#include "inference/tenants.h"
 #include "kv/block_pool.h"
 #include "tandem/sequence_ids.h"
 #include "tandem/work_source.h"
@@ -19,13 +20,19 @@
 namespace tandem {
 
 struct InferenceOptions {
-  int max_waiting = 1024;  // requests without KV blocks, >= 1; more are refused
+  int max_waiting = 1024;                        // requests without KV blocks, >= 1; more are refused
+  bool prefix_cache = true;                      // KV of prompts and answers is kept for requests that begin alike
+  std::map<std::string, double> tenant_weights;  // > 0; of tenants that are not named: 1
 };
 
 struct InferenceCounts {
   int running = 0, waiting = 0;  // with and without KV blocks
-  int64_t prompt_tokens = 0;     // that went through the model since the start
+  int64_t prompt_tokens = 0;     // that went through the model since the start, recomputed ones not counted
+  int64_t cached_tokens = 0;     // of prompts, that did not have to
   int64_t generated_tokens = 0;
+  int64_t preemptions = 0;
+  int64_t slo_requests = 0, slo_met = 0;  // ended ones that had a latency target; that met all of theirs
+  double slo_recent = 1;                  // share that met them, of the last hundred or so
 };
 
 // Step thread only. Between Emit and Commit the batch borrows the sequences' blocks: Submit and Abort come between
@@ -36,10 +43,11 @@ class InferenceSource : public WorkSource {
   InferenceSource(BlockPool* pool, const Tokenizer* tokenizer, SequenceIds* ids, const InferenceOptions& options);
   ~InferenceSource() override;  // requests that still run end with CANCELLED
 
-  // Queues the request, first come first served. `adapter_lease` is held until it ends: it keeps the weights of
-  // `adapter` alive. Prompt tokens in the vocabulary and prompt + max_tokens within the model's context are the
-  // caller's to check. Otherwise the sink is never called: INVALID_ARGUMENT (empty prompt, max_tokens < 1, larger than
-  // the KV pool), ALREADY_EXISTS (request_id), DEADLINE_EXCEEDED (already), RESOURCE_EXHAUSTED (max_waiting).
+  // Queues the request: by priority, then by turns of the tenants, then first come first served. `adapter_lease` is
+  // held until it ends: it keeps the weights of `adapter` alive. Prompt tokens in the vocabulary and prompt +
+  // max_tokens within the model's context are the caller's to check. Otherwise the sink is never called:
+  // INVALID_ARGUMENT (empty prompt, max_tokens < 1, larger than the KV pool), ALREADY_EXISTS (request_id),
+  // DEADLINE_EXCEEDED (already), RESOURCE_EXHAUSTED (max_waiting).
   absl::Status Submit(GenerateRequest request, AdapterRef adapter, std::shared_ptr<const void> adapter_lease,
                       std::shared_ptr<GenerationSink> sink, absl::Time now);
 
@@ -62,7 +70,10 @@ class InferenceSource : public WorkSource {
   using Sequences = std::map<SequenceId, Sequence>;  // by id: in the order of arrival
 
   void EndExpired(absl::Time now);
+  void CountTargets(const Sequence& ended);
   Sequences::iterator Erase(Sequences::iterator ended);
+  Sequence& Find(SequenceId granted);
+  void TakeTurns(Offers& offers) const;
 
   BlockPool* const pool_;
   const Tokenizer* const tokenizer_;
@@ -70,11 +81,16 @@ class InferenceSource : public WorkSource {
   const InferenceOptions options_;
 
   Sequences sequences_;
+  Tenants tenants_;
   absl::flat_hash_map<std::string, SequenceId> by_request_id_;
   int running_ = 0;
   bool in_step_ = false;  // a batch borrows from sequences_
   int64_t prompt_tokens_ = 0;
+  int64_t cached_tokens_ = 0;
   int64_t generated_tokens_ = 0;
+  int64_t preemptions_ = 0;
+  int64_t slo_requests_ = 0, slo_met_ = 0;
+  double slo_recent_ = 1;
 };
 
 }  // namespace tandem

@@ -1,58 +1,117 @@
 #include "inference/sequence.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 
 namespace tandem {
-Sequence::Sequence(SequenceInit init, const Tokenizer* tokenizer)
+Sequence::Sequence(SequenceInit init, BlockPool* pool, const Tokenizer* tokenizer)
     : id_(init.id),
       adapter_(init.adapter),
       arrival_(init.arrival),
-      blocks_needed_(init.blocks_needed),
+      pool_(pool),
       prompt_size_(static_cast<int>(init.request.prompt.size())),
+      prefix_root_(std::move(init.prefix_root)),
       tokens_(std::move(init.request.prompt)),
       request_(std::move(init.request)),
       decoder_(tokenizer, request_.skip_special_tokens),
-      stop_checker_(request_.stop.stop),
+      stop_checker_(request_.stop.stop, request_.stop.include_stop_in_text ? StopChecker::StopString::kInText
+                                                                           : StopChecker::StopString::kLeftOut),
       adapter_lease_(std::move(init.adapter_lease)),
       sink_(std::move(init.sink)) {
   CHECK(sink_ != nullptr);
   CHECK_GE(prompt_size_, 1);
   CHECK_GE(request_.stop.max_tokens, 1);
-  CHECK_GE(blocks_needed_, 1);
 }
 
 Sequence::~Sequence() {
   if (!ended()) Abort(absl::CancelledError("the engine has stopped"));
 }
 
-Offer Sequence::MakeOffer() const {
-  return {.sequence = id_,
-          .kind = computed_ < prompt_size_ ? SpanKind::kPrefill : SpanKind::kDecode,
-          .ready_rows = static_cast<int>(tokens_.size()) - computed_,
-          .first_position = computed_,
-          .blocks_to_reserve = admitted() ? 0 : blocks_needed_,
-          .priority = 0,
-          .arrival = arrival_};
+int Sequence::BlocksLeft(int held) const {
+  const int64_t tokens = int64_t{prompt_size_} + request_.stop.max_tokens;
+  return std::max(0, static_cast<int>(pool_->BlocksFor(tokens)) - held);
 }
 
-void Sequence::Reserve(BlockTable blocks) {
-  CHECK(!admitted() && !ended());
-  CHECK_EQ(blocks.size(), blocks_needed_);
-  blocks_ = std::move(blocks);
-  admitted_ = true;
+absl::Time Sequence::due() const {
+  const int generated = usage().completion_tokens;
+  return generated == 0 ? arrival_ + ttft_target() : first_token_ + generated * tpot_target();
 }
 
-void Sequence::Emit(int num_rows, Batch& batch) const {
-  const Offer offer = MakeOffer();
+std::optional<bool> Sequence::met_targets() const {
+  const int generated = usage().completion_tokens;
+  const bool targeted = ttft_target() < absl::InfiniteDuration() || tpot_target() < absl::InfiniteDuration();
+  if (!targeted || generated == 0) return std::nullopt;
+  return first_token_ - arrival_ <= ttft_target() && last_token_ - first_token_ <= (generated - 1) * tpot_target();
+}
+
+// At least one row has to run: its logits are what the next token is drawn from.
+BlockPool::Match Sequence::FindPrefix() const {
+  if (prefix_root_.empty()) return {};
+  return pool_->Find(prefix_root_, tokens_, (size() - 1) / pool_->block_size());
+}
+
+Offer Sequence::MakeOffer(Lookup lookup) const {
+  Offer offer{.sequence = id_, .priority = request_.priority, .arrival = arrival_, .due = due(), .tpot = tpot_target()};
+  int held = blocks_.size();
+  if (admitted()) {
+    offer.kind = computed_ < prefill_end_ ? SpanKind::kPrefill : SpanKind::kDecode;
+    offer.first_position = computed_;
+    offer.blocks_to_reserve = std::max(0, static_cast<int>(pool_->BlocksFor(size())) - held);
+    offer.blocks_if_preempted = blocks_held_alone();
+    held += offer.blocks_to_reserve;
+  } else {
+    const BlockPool::Match match = lookup == Lookup::kYes ? FindPrefix() : BlockPool::Match{};
+    offered_cached_blocks_ = static_cast<int>(match.blocks.size());
+    offer.first_position = offered_cached_blocks_ * pool_->block_size();
+    held = static_cast<int>(pool_->BlocksFor(size()));
+    offer.blocks_to_reserve = held - (offered_cached_blocks_ - match.unused);
+  }
+  offer.ready_rows = size() - offer.first_position;
+  offer.blocks_to_end = BlocksLeft(held);
+  return offer;
+}
+
+bool Sequence::Reserve() {
+  CHECK(!ended());
+  const bool admits = !admitted();
+  if (admits) {
+    // No more than was offered: the rows granted may be all that are left behind it. Less where somebody who was
+    // admitted before it in this iteration has taken a cached block.
+    const BlockPool::Match match = pool_->Find(prefix_root_, tokens_, offered_cached_blocks_);
+    blocks_ = pool_->Share(match);
+    remembered_ = blocks_.size();
+    prefix_ = match.blocks.empty() ? prefix_root_ : match.prefix;
+    computed_ = remembered_ * pool_->block_size();
+    prefill_end_ = size();
+    if (!was_admitted_) cached_tokens_ = computed_;
+    ran_ = std::max(ran_, computed_);
+    admitted_ = was_admitted_ = true;
+  }
+  const int more = static_cast<int>(pool_->BlocksFor(size())) - blocks_.size();
+  const absl::Status status = pool_->Extend(blocks_, std::max(0, more));
+  CHECK(status.ok()) << "granted more than is free: " << status.ToString();
+  return admits;
+}
+
+void Sequence::Preempt() {
+  CHECK(admitted() && !ended());
+  blocks_.Release();
+  admitted_ = false;
+  computed_ = 0;
+  remembered_ = 0;
+}
+
+void Sequence::Emit(int num_rows, Batch& batch) {
+  const int ready_rows = size() - computed_;
   CHECK(admitted());
-  CHECK(num_rows >= 1 && num_rows <= offer.ready_rows) << "got " << num_rows << ", ready " << offer.ready_rows;
+  CHECK(num_rows >= 1 && num_rows <= ready_rows) << "got " << num_rows << ", ready " << ready_rows;
   batch.spans.push_back({.sequence = id_,
                          .adapter = adapter_,
-                         .kind = offer.kind,
+                         .kind = computed_ < prefill_end_ ? SpanKind::kPrefill : SpanKind::kDecode,
                          .first_row = batch.num_rows(),
                          .num_rows = num_rows,
                          .first_position = computed_,
@@ -60,28 +119,83 @@ void Sequence::Emit(int num_rows, Batch& batch) const {
   const auto first = tokens_.begin() + computed_;
   batch.token_ids.insert(batch.token_ids.end(), first, first + num_rows);
   batch.labels.insert(batch.labels.end(), num_rows, kIgnoredLabel);
-  if (num_rows < offer.ready_rows) return;
-  batch.samples.push_back({.sequence = id_,
-                           .row = batch.num_rows() - 1,
-                           .params = request_.sampling,
-                           .index = static_cast<int>(tokens_.size()) - prompt_size_});
+  EmitPromptRequests(batch.spans.back(), batch);
+  if (num_rows < ready_rows) return;
+  const int index = static_cast<int>(tokens_.size()) - prompt_size_;
+  SampleRequest sample{.sequence = id_, .row = batch.num_rows() - 1, .params = request_.sampling, .index = index};
+  sample.history = tokens_;
+  sample.num_prompt_tokens = prompt_size_;
+  if (index < request_.stop.min_tokens) sample.banned = request_.stop.stop_token_ids;
+  batch.samples.push_back(std::move(sample));
 }
 
-void Sequence::Advance(int num_rows) {
+// The log probabilities of the prompt's tokens that follow the span's rows, but for those that are known.
+void Sequence::EmitPromptRequests(const Span& span, Batch& batch) {
+  if (!request_.prompt_logprobs.has_value() || tokens_.size() > static_cast<size_t>(prompt_size_)) return;
+  if (prompt_logprobs_.empty()) prompt_logprobs_.push_back({.token = tokens_[0]});  // it follows nothing
+  const int end = std::min(span.first_position + span.num_rows, prompt_size_ - 1);
+  for (int position = static_cast<int>(prompt_logprobs_.size()) - 1; position < end; ++position) {
+    CHECK_GE(position, span.first_position) << "rows of the prompt were left out";
+    batch.scores.push_back({.sequence = id_,
+                            .row = span.first_row + position - span.first_position,
+                            .token = tokens_[position + 1],
+                            .num_top = *request_.prompt_logprobs});
+  }
+}
+
+int Sequence::Advance(int num_rows) {
   computed_ += num_rows;
-  CHECK_LE(computed_, static_cast<int>(tokens_.size()));
+  CHECK_LE(computed_, size());
+  if (!prefix_root_.empty()) {
+    const int block_size = pool_->block_size();
+    for (; (remembered_ + 1) * block_size <= computed_; ++remembered_) {
+      const auto tokens = std::span(tokens_).subspan(size_t{1} * remembered_ * block_size, block_size);
+      prefix_ = pool_->Remember(blocks_.blocks()[remembered_], prefix_, tokens);
+    }
+  }
+  const int before = std::exchange(ran_, std::max(ran_, computed_));
+  return std::min(ran_, prompt_size_) - std::min(before, prompt_size_);
 }
 
-void Sequence::Accept(int32_t token) {
+void Sequence::AcceptScore(TokenLogprobs score) {
+  if (std::isnan(score.logprob)) {
+    return Abort(absl::InternalError(absl::StrCat("the logits of prompt token ", prompt_logprobs_.size(),
+                                                  " are not finite: the model or the adapter is broken")));
+  }
+  prompt_logprobs_.push_back(std::move(score));
+}
+
+bool Sequence::IsStopToken(int32_t token) const {
+  const std::vector<int32_t>& stop_tokens = request_.stop.stop_token_ids;
+  return std::find(stop_tokens.begin(), stop_tokens.end(), token) != stop_tokens.end();
+}
+
+// The text that is certain with the token that was just appended.
+std::string Sequence::TextOf(int32_t token, bool stop_token) {
+  if (stop_token && !request_.stop.include_stop_in_text) return "";
+  const std::string piece = decoder_.Append(token);
+  return usage().completion_tokens <= request_.stop.min_tokens ? piece : stop_checker_.Append(piece);
+}
+
+void Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
+  if (token == kNoTokenAllowed) {
+    return Abort(absl::InvalidArgumentError(absl::StrCat(
+        "no token is left for position ", usage().completion_tokens,
+        " of the completion: allowed_token_ids, bad words, logit_bias, min_tokens or the structure asked for "
+        "rule out all of them")));
+  }
   if (token < 0) {
     return Abort(absl::InternalError(absl::StrCat("the logits of token ", usage().completion_tokens,
                                                   " are not finite: the model or the adapter is broken")));
   }
   tokens_.push_back(token);
-  const std::vector<int32_t>& stop_tokens = request_.stop.stop_token_ids;
-  const bool stop_token = std::find(stop_tokens.begin(), stop_tokens.end(), token) != stop_tokens.end();
-  GenerationUpdate update{.token_ids = {token}, .text = "", .usage = usage()};
-  if (!stop_token) update.text = stop_checker_.Append(decoder_.Append(token));
+  last_token_ = now;
+  if (usage().completion_tokens == 1) first_token_ = now;
+  const bool stop_token = IsStopToken(token);
+  if (stop_token) stop_token_ = token;
+  GenerationUpdate update{.token_ids = {token}, .text = TextOf(token, stop_token), .usage = usage()};
+  if (request_.sampling.num_logprobs.has_value()) update.logprobs.push_back(std::move(logprobs));
+  update.prompt_logprobs = std::exchange(prompt_logprobs_, {});
   sink_->OnUpdate(std::move(update));
   if (stop_token || stop_checker_.stopped()) {
     End(absl::OkStatus(), FinishReason::kStop);
@@ -96,7 +210,7 @@ void Sequence::Abort(const absl::Status& status) {
 }
 
 Usage Sequence::usage() const {
-  return {.prompt_tokens = prompt_size_, .completion_tokens = static_cast<int>(tokens_.size()) - prompt_size_};
+  return {.prompt_tokens = prompt_size_, .completion_tokens = size() - prompt_size_, .cached_tokens = cached_tokens_};
 }
 
 // Everything it held is free again before the sink hears of it.
@@ -104,7 +218,8 @@ void Sequence::End(const absl::Status& status, FinishReason reason) {
   CHECK(!ended());
   std::string text = stop_checker_.Append(decoder_.Flush());
   text += stop_checker_.Flush();
-  if (status.ok() && stop_checker_.stopped()) reason = FinishReason::kStop;
+  const bool stop_string = status.ok() && stop_checker_.stopped();
+  if (stop_string) reason = FinishReason::kStop;
   blocks_.Release();
   adapter_lease_.reset();
   const std::shared_ptr<GenerationSink> sink = std::exchange(sink_, nullptr);
@@ -112,7 +227,9 @@ void Sequence::End(const absl::Status& status, FinishReason reason) {
                .reason = reason,
                .usage = usage(),
                .adapter_generation = adapter_.generation,
-               .text = std::move(text)});
+               .text = std::move(text),
+               .stop_string = stop_string ? stop_checker_.match() : "",
+               .stop_token = stop_string ? std::nullopt : stop_token_});
 }
 
 }  // namespace tandem

@@ -3,10 +3,17 @@
 //   tokens     [ prompt ............ | generated ...... ]
 //   in the KV  [ computed .......... )                     the rest are rows that can run now: a prefill chunk, or the
 //                                                          one token that was sampled last
+//
+// It is admitted with the blocks of its tokens so far and takes another one whenever they are full. Preempted, it lets
+// go of all, keeps its tokens and its stream, and waits to be admitted again: its tokens are prefilled then, and
+// because a token is a function of what is before it, its seed and its index, those that follow are the ones that it
+// would have had anyway.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -25,32 +32,41 @@ struct SequenceInit {
   std::shared_ptr<const void> adapter_lease;  // shared: the adapter's weights stay as long as anyone holds one
   std::shared_ptr<GenerationSink> sink;       // shared: the front end may drop its end while this one still writes
   absl::Time arrival;
-  int blocks_needed = 0;  // for the whole sequence
+  PrefixId prefix_root;  // "": nothing is looked up in the prefix cache, nor put there
 };
 
 // Step thread only. Calls its sink's OnEnd exactly once: at its end or, where it has none, with CANCELLED when
 // destroyed.
 class Sequence {
  public:
-  Sequence(SequenceInit init, const Tokenizer* tokenizer);
+  // Both borrowed.
+  Sequence(SequenceInit init, BlockPool* pool, const Tokenizer* tokenizer);
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
   ~Sequence();
 
-  Offer MakeOffer() const;
+  // Waiting, it looks for its prefix in the cache; where it is not to look, it is offered (and runs) without.
+  enum class Lookup { kNo, kYes };
+  Offer MakeOffer(Lookup lookup) const;
 
-  // Admits it: `blocks` hold prompt and max_tokens.
-  void Reserve(BlockTable blocks);
+  // Takes the blocks that its last offer asked for; they are free. Returns whether it was admitted by this.
+  bool Reserve();
   bool admitted() const { return admitted_; }
+  void Preempt();
 
-  // Appends the next num_rows rows to the batch; with the last of its tokens also the request for the next one.
-  void Emit(int num_rows, Batch& batch) const;
+  // Appends the next num_rows rows to the batch; with the last of its tokens also the request for the next one. The
+  // batch borrows from the sequence until the step is committed.
+  void Emit(int num_rows, Batch& batch);
 
-  // num_rows more rows lie in the KV pool.
-  void Advance(int num_rows);
+  // num_rows more rows lie in the KV pool. Returns how many of them are rows of the prompt that never ran before.
+  int Advance(int num_rows);
 
-  // Takes a sampled token, -1 where its logits were not finite; tells the sink; ends the sequence where it stops.
-  void Accept(int32_t token);
+  // Takes a token sampled by `now`, or why there is none (sampling.h); tells the sink; ends the sequence where it
+  // stops. `logprobs`: of the token, where the request wants them.
+  void Accept(int32_t token, absl::Time now, TokenLogprobs logprobs = {});
+
+  // Takes the log probabilities of the prompt's next token.
+  void AcceptScore(TokenLogprobs score);
 
   // Ends it before its time. `status` is not OK.
   void Abort(const absl::Status& status);
@@ -58,25 +74,54 @@ class Sequence {
   bool ended() const { return sink_ == nullptr; }
   const std::string& request_id() const { return request_.request_id; }
   absl::Time deadline() const { return request_.deadline; }
+  int blocks_held_alone() const { return pool_->HeldAlone(blocks_); }
+  int priority() const { return request_.priority; }
+  const std::string& tenant() const { return request_.tenant; }
+  absl::Time arrival() const { return arrival_; }
+  int prompt_size() const { return prompt_size_; }
+  // Was admitted before: it has been charged for its prompt.
+  bool preempted() const { return !admitted_ && was_admitted_; }
   int blocks_held() const { return blocks_.size(); }
+  // Whether what it has generated came within its targets; nothing where it has none or has generated nothing.
+  std::optional<bool> met_targets() const;
   Usage usage() const;
 
  private:
+  void EmitPromptRequests(const Span& span, Batch& batch);
+  bool IsStopToken(int32_t token) const;
+  std::string TextOf(int32_t token, bool stop_token);
   void End(const absl::Status& status, FinishReason reason);
+  int size() const { return static_cast<int>(tokens_.size()); }
+  int BlocksLeft(int held) const;  // that it may take until its end, where it has `held`
+  BlockPool::Match FindPrefix() const;
+  absl::Duration ttft_target() const { return request_.ttft.value_or(absl::InfiniteDuration()); }
+  absl::Duration tpot_target() const { return request_.tpot.value_or(absl::InfiniteDuration()); }
+  // When its next token is due: see Offer.
+  absl::Time due() const;
 
   const SequenceId id_;
   const AdapterRef adapter_;
   const absl::Time arrival_;
-  const int blocks_needed_;
+  BlockPool* const pool_;
   const int prompt_size_;
+  const PrefixId prefix_root_;
 
   std::vector<int32_t> tokens_;
   const GenerateRequest request_;  // without its prompt, which is in tokens_
   int computed_ = 0;
-  bool admitted_ = false;
+  int prefill_end_ = 0;    // tokens it had when it was admitted: rows before are prefill
+  int ran_ = 0;            // the most that computed_ has been
+  int cached_tokens_ = 0;  // of the prompt, found when it was admitted first
+  bool admitted_ = false, was_admitted_ = false;
+  absl::Time first_token_ = absl::InfiniteFuture(), last_token_ = absl::InfiniteFuture();  // none yet
   BlockTable blocks_;
+  int remembered_ = 0;                     // blocks, from the first, that stand in the prefix cache
+  PrefixId prefix_;                        // of the last of them
+  mutable int offered_cached_blocks_ = 0;  // what the last offer counts on
   StreamDecoder decoder_;
   StopChecker stop_checker_;
+  std::optional<int32_t> stop_token_;           // that ended it
+  std::vector<TokenLogprobs> prompt_logprobs_;  // of the first tokens of the prompt; empty once they were reported
   std::shared_ptr<const void> adapter_lease_;
   std::shared_ptr<GenerationSink> sink_;  // null once it has ended
 };

@@ -13,17 +13,18 @@ bool IsCharacterStart(char byte) {
 
 }  // namespace
 
-StopChecker::StopChecker(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+StopChecker::StopChecker(std::vector<std::string> stops, StopString in_text)
+    : stops_(std::move(stops)), in_text_(in_text) {}
 
 std::string StopChecker::Append(std::string_view piece) {
-  if (stopped_) return "";
+  if (stopped()) return "";
   const size_t first_new = held_.size();
   held_.append(piece);
   size_t certain = FindStop(first_new);
-  stopped_ = certain != std::string::npos;
-  if (!stopped_) certain = FindPossibleStop();
+  if (!stopped()) certain = FindPossibleStop();
   std::string text = held_.substr(0, certain);
-  held_ = stopped_ ? "" : held_.substr(certain);
+  if (stopped() && in_text_ == StopString::kInText) text += *match_;
+  held_ = stopped() ? "" : held_.substr(certain);
   return text;
 }
 
@@ -33,13 +34,15 @@ std::string StopChecker::Flush() {
 
 // Where the stop string that is complete first begins, or npos. It ends in the bytes from first_new on: one that ended
 // before would have been found before.
-size_t StopChecker::FindStop(size_t first_new) const {
+size_t StopChecker::FindStop(size_t first_new) {
   const std::string_view text = held_;
   for (size_t end = first_new + 1; end <= text.size(); ++end) {
     size_t begin = std::string::npos;
     for (const std::string& stop : stops_) {
       if (stop.empty() || !text.substr(0, end).ends_with(stop) || !IsCharacterStart(stop[0])) continue;
-      begin = std::min(begin, end - stop.size());
+      if (begin != std::string::npos && begin <= end - stop.size()) continue;
+      begin = end - stop.size();
+      match_ = &stop;
     }
     if (begin != std::string::npos) return begin;
   }

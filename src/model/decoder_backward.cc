@@ -44,12 +44,12 @@ class Backward {
     Backend& backend = context_.backend;
     const TensorView x = Window(saved_.mlp_input), gate = Window(saved_.gate), up = Window(saved_.up);
     const TensorView gated = Rows(scratch_.gated), dgated = Rows(scratch_.dgated);
-    ops::SiluMul(backend, gate, up, gated);
+    ops::ActivateMul(backend, Activation::kSilu, gate, up, gated);
     Linear(LinearKind::kDownProj, gated, dhidden_, Accumulate::kNo, dgated);
 
     const TensorView normed = Rows(scratch_.normed), dnormed = Rows(scratch_.dnormed);
     const TensorView dgate = Rows(scratch_.gate), dup = Rows(scratch_.up);
-    ops::SiluMulBackward(backend, gate, up, dgated, dgate, dup);
+    ops::ActivateMulBackward(backend, Activation::kSilu, gate, up, dgated, {dgate, dup});
     ops::RmsNorm(backend, x, weights_.mlp_norm.view(), context_.desc.rms_norm_eps, normed);
     Linear(LinearKind::kGateProj, normed, dgate, Accumulate::kNo, dnormed);
     Linear(LinearKind::kUpProj, normed, dup, Accumulate::kYes, dnormed);
@@ -66,7 +66,7 @@ class Backward {
     ops::AttentionBackward(backend, {.first_position = unit_.window.begin,
                                      .blocks = unit_.blocks,
                                      .kv = context_.kv.layer(unit_.layer),
-                                     .scale = 1.0f / std::sqrt(static_cast<float>(context_.desc.head_dim)),
+                                     .options = {.scale = 1.0f / std::sqrt(static_cast<float>(context_.desc.head_dim))},
                                      .q = Window(saved_.q),
                                      .out = attention,
                                      .dout = dattention,

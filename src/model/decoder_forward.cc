@@ -45,7 +45,7 @@ class Forward {
     ops::Rope(context_.backend, sequences_, context_.rope_table, k);
     ops::AppendKv(context_.backend, sequences_, k, v, context_.kv.layer(layer));
     const float scale = 1.0f / std::sqrt(static_cast<float>(context_.desc.head_dim));
-    ops::Attention(context_.backend, sequences_, q, context_.kv.layer(layer), scale, attention, lse);
+    ops::Attention(context_.backend, sequences_, q, context_.kv.layer(layer), {.scale = scale}, attention, lse);
     Save(layer, &Tape::Layer::q, q);
     Save(layer, &Tape::Layer::attention_output, attention);
     Save(layer, &Tape::Layer::lse, lse);
@@ -62,7 +62,7 @@ class Forward {
     Linear(layer, LinearKind::kUpProj, x, Accumulate::kNo, up);
     Save(layer, &Tape::Layer::gate, gate);
     Save(layer, &Tape::Layer::up, up);
-    ops::SiluMul(context_.backend, gate, up, gated);
+    ops::ActivateMul(context_.backend, Activation::kSilu, gate, up, gated);
     Linear(layer, LinearKind::kDownProj, gated, Accumulate::kYes, hidden_);
   }
 

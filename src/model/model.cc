@@ -54,15 +54,21 @@ Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, 
       scratch_(desc_, options.max_batch_rows),
       hidden_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.hidden})) {}
 
-StepResult Model::Run(const Batch& batch) {
+StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
   StepResult result;
   CHECK_LE(batch.num_rows(), hidden_.shape()[0]);
   if (batch.num_rows() > 0) {
     DecoderForward(context(), batch, scratch_, hidden_.view().Rows(0, batch.num_rows()));
     Sample(batch, result);
+    Score(batch, result);
     for (const Span& span : batch.spans) result.losses.push_back(Loss(span, batch));
   }
-  for (const BackwardUnit& unit : batch.backward) DecoderBackward(context(), unit, scratch_);
+  result.backward_skipped = static_cast<int>(batch.backward.size());
+  for (const BackwardUnit& unit : batch.backward) {
+    if (yield != nullptr && yield->load(std::memory_order_relaxed)) break;
+    DecoderBackward(context(), unit, scratch_);
+    --result.backward_skipped;
+  }
   return result;
 }
 
@@ -80,21 +86,47 @@ void Model::Head(const TensorView& hidden, const TensorView& logits) {
   ops::Linear(backend_, normed, weights_.head(), Accumulate::kNo, logits);
 }
 
+template <typename Request>
+Tensor Model::LogitsOf(std::span<const Request> requests) {
+  const int64_t rows = static_cast<int64_t>(requests.size());
+  // dnormed is backward's; here it gathers the rows.
+  const TensorView gathered = scratch_.dnormed.view().Rows(0, rows);
+  for (int64_t i = 0; i < rows; ++i) {
+    std::memcpy(gathered.f32() + i * desc_.hidden, hidden_.view().Rows(requests[i].row, 1).data,
+                desc_.hidden * sizeof(float));
+  }
+  Tensor logits = Tensor::Empty(DType::kF32, {rows, desc_.vocab});
+  Head(gathered, logits.view());
+  return logits;
+}
+
 void Model::Sample(const Batch& batch, StepResult& result) {
   result.sampled.resize(batch.samples.size());
+  const bool wants_logprobs = std::any_of(batch.samples.begin(), batch.samples.end(), [](const SampleRequest& request) {
+    return request.params.num_logprobs.has_value();
+  });
+  if (wants_logprobs) result.logprobs.resize(batch.samples.size());
   for (size_t first = 0; first < batch.samples.size(); first += kSampleChunk) {
     const size_t count = std::min<size_t>(kSampleChunk, batch.samples.size() - first);
     const auto requests = std::span(batch.samples).subspan(first, count);
-    const int64_t rows = static_cast<int64_t>(count);
-    // dnormed is backward's; here it gathers the rows that are sampled.
-    const TensorView gathered = scratch_.dnormed.view().Rows(0, rows);
-    for (size_t i = 0; i < count; ++i) {
-      std::memcpy(gathered.f32() + i * desc_.hidden, hidden_.view().Rows(requests[i].row, 1).data,
-                  desc_.hidden * sizeof(float));
+    const Tensor logits = LogitsOf(requests);
+    // Here and not on the backend's threads, which would spin beside the one that still computes a mask.
+    for (const SampleRequest& request : requests) {
+      if (request.mask != nullptr) request.mask->Wait();
     }
-    const Tensor logits = Tensor::Empty(DType::kF32, {rows, desc_.vocab});
-    Head(gathered, logits.view());
-    ops::Sample(backend_, logits.view(), requests, std::span(result.sampled).subspan(first, count));
+    const auto logprobs = std::span(result.logprobs);
+    ops::Sample(backend_, logits.view(), requests, std::span(result.sampled).subspan(first, count),
+                wants_logprobs ? logprobs.subspan(first, count) : logprobs);
+  }
+}
+
+void Model::Score(const Batch& batch, StepResult& result) {
+  result.scores.resize(batch.scores.size());
+  for (size_t first = 0; first < batch.scores.size(); first += kSampleChunk) {
+    const size_t count = std::min<size_t>(kSampleChunk, batch.scores.size() - first);
+    const auto requests = std::span(batch.scores).subspan(first, count);
+    const Tensor logits = LogitsOf(requests);
+    ops::Score(backend_, logits.view(), requests, std::span(result.scores).subspan(first, count));
   }
 }
 
@@ -108,10 +140,10 @@ double Model::Loss(const Span& span, const Batch& batch) {
   const auto labels = std::span(batch.labels).subspan(span.first_row, span.num_rows);
   std::vector<double> losses(span.num_rows);
   if (span.tape == nullptr) {
-    ops::LinearCrossEntropy(backend_, normed, weights_.head(), labels, losses, {});
+    ops::LinearCrossEntropy(backend_, normed, {weights_.head()}, labels, losses, {});
   } else {
     const TensorView dnormed = scratch_.dnormed.view().Rows(0, span.num_rows);
-    ops::LinearCrossEntropy(backend_, normed, weights_.head(), labels, losses, dnormed);
+    ops::LinearCrossEntropy(backend_, normed, {weights_.head()}, labels, losses, dnormed);
     ops::RmsNormBackward(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, dnormed, Accumulate::kNo,
                          span.tape->dhidden().view().Rows(span.first_position, span.num_rows));
   }

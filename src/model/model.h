@@ -1,6 +1,7 @@
 // A loaded model: the base weights once, the KV pool's bytes, and one pass over both for everything in a batch.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -24,8 +25,9 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& directory, const ModelOptions& options,
                                                      Backend& backend, const AdapterStore& adapters);
 
-  // One forward pass over the base weights for all spans, then the backward units in order. Step thread only.
-  StepResult Run(const Batch& batch);
+  // One forward pass over the base weights for all spans, then the backward units in order, until `yield`, where there
+  // is one, becomes true: what did not run is counted in the result. Step thread only.
+  StepResult Run(const Batch& batch, const std::atomic<bool>* yield = nullptr);
 
   // Logits [num_rows, vocab] of every row of the batch, which holds no training: for tests and tools.
   Tensor Logits(const Batch& batch);
@@ -39,7 +41,11 @@ class Model {
         const AdapterStore& adapters);
   DecoderContext context() { return {backend_, desc_, weights_, kv_, adapters_, rope_table_.view()}; }
   void Head(const TensorView& hidden, const TensorView& logits);
+  // Logits of the rows that the requests of either kind name, for a chunk of them.
+  template <typename Request>
+  Tensor LogitsOf(std::span<const Request> requests);
   void Sample(const Batch& batch, StepResult& result);
+  void Score(const Batch& batch, StepResult& result);
   double Loss(const Span& span, const Batch& batch);
 
   const ModelDesc desc_;

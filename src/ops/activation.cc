@@ -4,24 +4,52 @@
 
 namespace tandem::ops {
 
-void SiluMul(Backend& backend, const TensorView& gate, const TensorView& up, const TensorView& y) {
-  CheckF32(up, gate.shape, "up");
-  CheckF32(y, gate.shape, "y");
-  backend.SiluMul(gate, up, y);
+void Activate(Backend& backend, Activation kind, const TensorView& x, const TensorView& y) {
+  CheckF32(y, x.shape, "y");
+  backend.Activate(kind, x, y);
 }
 
-void SiluMulBackward(Backend& backend, const TensorView& gate, const TensorView& up, const TensorView& dy,
-                     const TensorView& dgate, const TensorView& dup) {
+void ActivateBackward(Backend& backend, Activation kind, const TensorView& x, const TensorView& dy,
+                      const TensorView& dx) {
+  CheckF32(dy, x.shape, "dy");
+  CheckF32(dx, x.shape, "dx");
+  backend.ActivateBackward(kind, x, dy, dx);
+}
+
+void ActivateMul(Backend& backend, Activation kind, const TensorView& gate, const TensorView& up, const TensorView& y) {
+  CheckF32(up, gate.shape, "up");
+  CheckF32(y, gate.shape, "y");
+  backend.ActivateMul(kind, gate, up, y);
+}
+
+void ActivateMulBackward(Backend& backend, Activation kind, const TensorView& gate, const TensorView& up,
+                         const TensorView& dy, const ActivateMulGradients& gradients) {
   CheckF32(up, gate.shape, "up");
   CheckF32(dy, gate.shape, "dy");
-  CheckF32(dgate, gate.shape, "dgate");
-  CheckF32(dup, gate.shape, "dup");
-  backend.SiluMulBackward(gate, up, dy, dgate, dup);
+  CheckF32(gradients.dgate, gate.shape, "dgate");
+  CheckF32(gradients.dup, gate.shape, "dup");
+  backend.ActivateMulBackward(kind, gate, up, dy, gradients.dgate, gradients.dup);
 }
 
 void Add(Backend& backend, const TensorView& x, const TensorView& y) {
   CheckF32(y, x.shape, "y");
   backend.Add(x, y);
+}
+
+void AddBias(Backend& backend, const TensorView& bias, const TensorView& y) {
+  CheckF32(bias, {y.shape[1]}, "bias");
+  backend.AddBias(bias, y);
+}
+
+void Scale(Backend& backend, float factor, const TensorView& x) {
+  CHECK(x.dtype == DType::kF32);
+  backend.Scale(factor, x);
+}
+
+void SoftCap(Backend& backend, float cap, const TensorView& x) {
+  CHECK(x.dtype == DType::kF32);
+  CHECK_GT(cap, 0);
+  backend.SoftCap(cap, x);
 }
 
 }  // namespace tandem::ops

@@ -24,12 +24,13 @@ void AppendKv(Backend& backend, std::span<const SequenceRows> sequences, const T
 }
 
 void Attention(Backend& backend, std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv,
-               float scale, const TensorView& out, const TensorView& lse) {
+               const AttentionOptions& options, const TensorView& out, const TensorView& lse) {
   CHECK_EQ(q.shape[1] % (static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim), 0);
   CheckF32(out, q.shape, "out");
+  CHECK(options.window >= 0 && options.soft_cap >= 0);
   if (lse.data != nullptr) CheckF32(lse, {q.rows(), q.shape[1] / kv.head_dim}, "lse");
   CheckSequences(sequences, q.rows(), kv);
-  backend.Attention(sequences, q, kv, scale, out, lse);
+  backend.Attention(sequences, q, kv, options, out, lse);
 }
 
 void AttentionBackward(Backend& backend, const AttentionBackwardArgs& args) {

@@ -10,7 +10,7 @@ void AppendKv(Backend& backend, std::span<const SequenceRows> sequences, const T
               const PagedKv& kv);
 // out [m, num_heads * head_dim]; lse [m, num_heads], or without data where nobody needs it.
 void Attention(Backend& backend, std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv,
-               float scale, const TensorView& out, const TensorView& lse);
+               const AttentionOptions& options, const TensorView& out, const TensorView& lse);
 // dq is written, dk and dv are added to. See coserving.md: exact for windows taken from the last to the first.
 void AttentionBackward(Backend& backend, const AttentionBackwardArgs& args);
 

@@ -5,9 +5,9 @@
 
 namespace tandem::ops {
 
-// losses[m] = -log softmax(x head^T)[label], 0 where the label is kIgnoredLabel; dx [m, hidden] (or without data) is
-// the gradient of their sum.
-void LinearCrossEntropy(Backend& backend, const TensorView& x, const Matrix& head, std::span<const int32_t> labels,
+// losses[m] = -log softmax(cap(x head^T))[label], 0 where the label is kIgnoredLabel; dx [m, hidden] (or without data)
+// is the gradient of their sum.
+void LinearCrossEntropy(Backend& backend, const TensorView& x, const LmHead& head, std::span<const int32_t> labels,
                         std::span<double> losses, const TensorView& dx);
 
 }  // namespace tandem::ops

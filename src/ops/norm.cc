@@ -18,4 +18,20 @@ void RmsNormBackward(Backend& backend, const TensorView& x, const TensorView& we
   backend.RmsNormBackward(x, weight, epsilon, dy, mode, dx);
 }
 
+void LayerNorm(Backend& backend, const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
+               const TensorView& y) {
+  CheckF32(weight, {x.shape[1]}, "weight");
+  CheckF32(bias, {x.shape[1]}, "bias");
+  CheckF32(y, x.shape, "y");
+  backend.LayerNorm(x, weight, bias, epsilon, y);
+}
+
+void LayerNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
+                       const TensorView& dy, Accumulate mode, const TensorView& dx) {
+  CheckF32(weight, {x.shape[1]}, "weight");
+  CheckF32(dy, x.shape, "dy");
+  CheckF32(dx, x.shape, "dx");
+  backend.LayerNormBackward(x, weight, epsilon, dy, mode, dx);
+}
+
 }  // namespace tandem::ops

@@ -1,4 +1,5 @@
-// RMSNorm (Zhang and Sennrich 2019): y = x / sqrt(mean(x^2) + epsilon) * weight, row by row.
+// Norms, row by row. RMSNorm (Zhang and Sennrich 2019): y = x / sqrt(mean(x^2) + epsilon) * weight. LayerNorm (Ba et
+// al. 2016): y = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias. The frozen weights have no gradient.
 #pragma once
 
 #include "tandem/backend.h"
@@ -6,8 +7,12 @@
 namespace tandem::ops {
 
 void RmsNorm(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y);
-// dx (+)= the gradient; the frozen weight has none.
+// dx (+)= the gradient
 void RmsNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
                      const TensorView& dy, Accumulate mode, const TensorView& dx);
+void LayerNorm(Backend& backend, const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
+               const TensorView& y);
+void LayerNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
+                       const TensorView& dy, Accumulate mode, const TensorView& dx);
 
 }  // namespace tandem::ops

@@ -6,28 +6,69 @@
 namespace tandem {
 namespace {
 
-void PlanPrefill(const SchedulerOptions& options, const std::vector<const Offer*>& order, RemainingBudget& left,
-                 Grants& grants) {
-  const auto running = [](const Offer* offer) { return offer->blocks_to_reserve == 0; };
+bool ComesBefore(const Offer* a, const Offer* b) {
+  return std::tie(a->priority, a->turn, a->due, a->arrival, a->sequence) <
+         std::tie(b->priority, b->turn, b->due, b->arrival, b->sequence);
+}
+
+// Whoever came last gives way first. Turns are those of waiting sequences.
+bool IsPreemptedAfter(const Offer* a, const Offer* b) {
+  return std::tie(a->priority, a->arrival, a->sequence) < std::tie(b->priority, b->arrival, b->sequence);
+}
+
+// Takes sequences that run out of `order` until the decodes that remain can have their blocks.
+void Preempt(std::vector<const Offer*>& order, RemainingBudget& left, Grants& grants) {
+  int needed = 0;
+  for (const Offer* offer : order) {
+    if (!offer->waits()) needed += offer->blocks_to_reserve;
+  }
+  while (needed > left.blocks) {
+    auto last = order.end();
+    for (auto it = order.begin(); it != order.end(); ++it) {
+      if (!(*it)->waits() && (last == order.end() || IsPreemptedAfter(*last, *it))) last = it;
+    }
+    needed -= (*last)->blocks_to_reserve;
+    left.blocks += (*last)->blocks_if_preempted;
+    grants.preempted.push_back((*last)->sequence);
+    order.erase(last);
+  }
+}
+
+// Blocks that are free when this iteration's decodes have theirs, and how many of them are spoken for.
+struct Blocks {
+  int free = 0;
+  int soon = 0;    // by sequences that run: their next
+  int to_end = 0;  // by sequences that run: all they may ever take
+};
+
+void PlanPrefill(const SchedulerOptions& options, const std::vector<const Offer*>& order, const InferenceInput& input,
+                 Blocks blocks, RemainingBudget& left, Grants& grants) {
+  const auto running = [](const Offer* offer) { return !offer->waits(); };
   int slots = options.max_running_requests - static_cast<int>(std::count_if(order.begin(), order.end(), running));
   int rows = std::min(options.max_prefill_rows, left.rows);
-  int free_blocks = left.blocks;
-  bool queue_stopped = false;
+  bool queue_stopped = !grants.preempted.empty();
+  bool head = true;
+  left.blocks = blocks.free - blocks.to_end;
   for (const Offer* offer : order) {
     if (offer->kind == SpanKind::kDecode) continue;
-    const int blocks = offer->blocks_to_reserve;
-    if (blocks > 0) {
-      const bool head = !queue_stopped;
+    if (offer->waits()) {
+      const int needed = offer->blocks_to_reserve, life = needed + offer->blocks_to_end;
       const bool has_slot = slots-- > 0;
-      queue_stopped = queue_stopped || rows == 0 || !has_slot || blocks > free_blocks;
-      if (head || has_slot) left.blocks -= blocks;
+      const bool fits =
+          input.training_blocks_held > 0 ? blocks.to_end + life <= blocks.free : blocks.soon + needed <= blocks.free;
+      queue_stopped = queue_stopped || rows == 0 || !has_slot || !fits;
+      if (head || has_slot) left.blocks -= life;
+      head = head && !queue_stopped;
       if (queue_stopped) continue;
-      free_blocks -= blocks;
+      blocks.free -= needed;
+      blocks.soon += std::min(1, offer->blocks_to_end);
+      blocks.to_end += offer->blocks_to_end;
     }
     const int granted = GrantRows(*offer, rows, grants);
     rows -= granted;
     left.rows -= granted;
   }
+  left.blocks = std::max(0, left.blocks);
 }
 
 }  // namespace
@@ -45,15 +86,20 @@ int GrantRows(const Offer& offer, int rows, Grants& grants) {
   return std::max(granted, 0);
 }
 
-void PlanInference(const SchedulerOptions& options, const Offers& offers, RemainingBudget& left, Grants& grants) {
-  std::vector<const Offer*> order = OfferPointers(offers.spans);
-  std::sort(order.begin(), order.end(), [](const Offer* a, const Offer* b) {
-    return std::tie(a->priority, a->arrival, a->sequence) < std::tie(b->priority, b->arrival, b->sequence);
-  });
+void PlanInference(const SchedulerOptions& options, const InferenceInput& input, RemainingBudget& left,
+                   Grants& grants) {
+  std::vector<const Offer*> order = OfferPointers(input.offers.spans);
+  std::sort(order.begin(), order.end(), ComesBefore);
+  Preempt(order, left, grants);
+  Blocks blocks{.free = left.blocks};
   for (const Offer* offer : order) {
+    if (offer->waits()) continue;
+    blocks.free -= offer->blocks_to_reserve;
+    blocks.soon += std::min(1, offer->blocks_to_end);
+    blocks.to_end += offer->blocks_to_end;
     if (offer->kind == SpanKind::kDecode) left.rows -= GrantRows(*offer, left.rows, grants);
   }
-  PlanPrefill(options, order, left, grants);
+  PlanPrefill(options, order, input, blocks, left, grants);
 }
 
 }  // namespace tandem

@@ -19,10 +19,21 @@ std::vector<const Offer*> OfferPointers(const std::vector<Offer>& offers);
 // Grants up to `rows` rows to the offer; returns how many.
 int GrantRows(const Offer& offer, int rows, Grants& grants);
 
-// Every decode; then prefill chunks in the order (priority, arrival), together at most max_prefill_rows. A waiting
-// sequence is admitted only if its whole reservation fits into the free blocks, so it never has to be preempted, and
-// only if none that is before it in that order still waits: small requests do not overtake a large one. Takes from
-// `left` also the blocks that sequences still waiting will need next.
-void PlanInference(const SchedulerOptions& options, const Offers& offers, RemainingBudget& left, Grants& grants);
+// Every decode; then prefill chunks in the order (priority, turn, due, arrival), together at most max_prefill_rows.
+//
+// A waiting sequence is admitted only if none that is before it in that order still waits (small requests do not
+// overtake a large one) and its prompt's blocks fit into the free ones, with one more for each sequence that runs: the
+// next that it will ask for. So more is admitted than would fit if all grew to their ends. Where decodes need more
+// blocks than are free, the last sequences in the order (priority, arrival) are preempted until the others' do; nobody
+// is admitted in that iteration.
+//
+// Training is no reason to be preempted. While it holds blocks, a sequence is admitted only if it and all that run fit
+// into the free blocks up to their ends; and `left` gives training only what that leaves, and what those that wait for
+// rows or blocks will need (of those that wait for a running slot: the first).
+struct InferenceInput {
+  const Offers& offers;
+  int training_blocks_held = 0;
+};
+void PlanInference(const SchedulerOptions& options, const InferenceInput& input, RemainingBudget& left, Grants& grants);
 
 }  // namespace tandem

@@ -27,6 +27,12 @@ absl::Status ValidateSchedulerOptions(const SchedulerOptions& options) {
   if (!(options.training_blocks_limit >= 0 && options.training_blocks_limit <= 1)) {
     return refuse("training_blocks_limit", options.training_blocks_limit, "0 to 1");
   }
+  if (options.max_iteration <= absl::ZeroDuration()) return refuse("max_iteration", "0", "a positive duration");
+  if (options.training_floor_rows < 0) return refuse("training_floor_rows", options.training_floor_rows, "at least 0");
+  if (options.temporal_every < 1) return refuse("temporal_every", options.temporal_every, "at least 1");
+  if (!(options.static_training_share >= 0 && options.static_training_share <= 1)) {
+    return refuse("static_training_share", options.static_training_share, "0 to 1");
+  }
   return absl::OkStatus();
 }
 

@@ -8,6 +8,8 @@
 
 namespace tandem {
 
+class CostModel;
+
 struct SchedulerOptions {
   int max_batch_rows = 512;    // rows of one iteration: bounds its time and its activations
   int max_prefill_rows = 256;  // of these prefill rows: bounds what a running decode has to wait for
@@ -16,6 +18,16 @@ struct SchedulerOptions {
   int training_rows_beside_inference = 64;
   int max_running_requests = 64;       // inference sequences that hold blocks; at most max_batch_rows: each may decode
   double training_blocks_limit = 0.5;  // share of the KV pool that training may hold, [0, 1]
+
+  // With latency targets (sched/slo.h). No iteration that trains is planned to take longer, also while no request runs:
+  // a request that arrives waits for the rest of it. Infinite: no targets are configured.
+  absl::Duration max_iteration = absl::InfiniteDuration();
+  // Training's row-equivalents of an iteration whatever the targets say. 0: under their pressure it stands still.
+  int training_floor_rows = 0;
+
+  // Of the policies that are there to be compared with (sched/policies.h).
+  int temporal_every = 4;              // iterations of inference for each one of training
+  double static_training_share = 0.5;  // of max_batch_rows
 };
 
 // INVALID_ARGUMENT names the option, what it is and what it may be.
@@ -31,11 +43,16 @@ struct SchedulerInput {
   int free_blocks = 0;
   int num_layers = 0;  // of the model, >= 1
   absl::Time now;
+  const CostModel* cost = nullptr;  // null: row budgets only
+  int64_t iteration = 0;            // number of this one
+  int starved_iterations = 0;       // in a row that had training on offer and ran none
 };
 
 struct Plan {
   Grants inference;
   Grants training;
+  absl::Duration budget = absl::InfiniteDuration();  // that latency targets left for the iteration
+  bool forced_unit = false;  // a backward unit that fits into no budget was granted all the same
 };
 
 using Policy = Plan (*)(const SchedulerOptions& options, const SchedulerInput& input);

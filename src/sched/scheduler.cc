@@ -26,14 +26,41 @@ Batch Scheduler::Next(absl::Time now) {
                              .num_blocks = parts_.pool->num_blocks(),
                              .free_blocks = parts_.pool->free(),
                              .num_layers = parts_.num_layers,
-                             .now = now};
+                             .now = now,
+                             .cost = parts_.cost,
+                             .iteration = iteration_++,
+                             .starved_iterations = starved_iterations_};
   const Plan plan = parts_.policy(parts_.options, input);
+  const bool offered = !input.training.spans.empty() || !input.training.backward.empty();
+  const bool trains = !plan.training.spans.empty() || !plan.training.backward.empty();
+  starved_iterations_ = offered && !trains ? starved_iterations_ + 1 : 0;
+  report_ = {.budget = plan.budget, .forced_unit = plan.forced_unit};
   Batch batch;
   parts_.inference->Emit(plan.inference, batch);
   parts_.training->Emit(plan.training, batch);
   CHECK_EQ(batch.num_rows(), NumRows(plan.inference) + NumRows(plan.training)) << "a source emitted other than granted";
   CHECK_EQ(batch.labels.size(), batch.token_ids.size());
   return batch;
+}
+
+const IterationReport& Scheduler::Observe(const Batch& batch, const StepResult& result, absl::Duration planning,
+                                          absl::Duration measured) {
+  const int units = static_cast<int>(batch.backward.size()) - result.backward_skipped;
+  const StepFeatures features = FeaturesOf(batch, units);
+  for (const Span& span : batch.spans) {
+    int& rows = span.kind == SpanKind::kDecode    ? report_.decode_rows
+                : span.kind == SpanKind::kPrefill ? report_.prefill_rows
+                                                  : report_.training_rows;
+    rows += span.num_rows;
+  }
+  report_.backward_rows = static_cast<int64_t>(features.backward_rows);
+  report_.backward_skipped = result.backward_skipped;
+  report_.planning = planning;
+  report_.measured = measured;
+  if (parts_.cost == nullptr || features.empty()) return report_;
+  report_.predicted = parts_.cost->Predict(features);
+  report_.outlier = parts_.cost->Observe(features, measured) == CostModel::Observed::kOutlier;
+  return report_;
 }
 
 }  // namespace tandem

@@ -1,10 +1,13 @@
-// The scheduler as the step loop sees it: asks both sources what could run, has the policy decide, and has the sources
-// write what was granted into one batch.
+// The scheduler as the step loop sees it: asks both sources what could run, has the policy decide, has the sources
+// write what was granted into one batch, and learns from how long that took.
 #pragma once
+
+#include <functional>
 
 #include "absl/time/time.h"
 #include "kv/block_pool.h"
 #include "sched/coserving.h"
+#include "sched/cost_model.h"
 #include "tandem/work_source.h"
 
 namespace tandem {
@@ -16,6 +19,19 @@ struct SchedulerParts {
   int num_layers = 0;
   SchedulerOptions options;  // valid (ValidateSchedulerOptions)
   Policy policy = &PlanCoserving;
+  CostModel* cost = nullptr;  // null: no times are predicted
+};
+
+// One iteration as it was planned and as it came.
+struct IterationReport {
+  int decode_rows = 0, prefill_rows = 0, training_rows = 0;
+  int64_t backward_rows = 0;           // rows times layers
+  int backward_skipped = 0;            // units given back
+  absl::Duration planning;             // what deciding took, the sources' offers included; by Observe's caller
+  absl::Duration predicted, measured;  // of what ran; predicted is 0 without a cost model
+  absl::Duration budget = absl::InfiniteDuration();  // that latency targets left
+  bool forced_unit = false;
+  bool outlier = false;  // took more than CostModel::kOutlier times its prediction
 };
 
 // Step thread only.
@@ -26,8 +42,18 @@ class Scheduler {
   // The iteration's batch, empty where nothing can run. Its spans and units borrow from the sources until they Commit.
   Batch Next(absl::Time now);
 
+  // What came of the last Next: the cost model learns from it.
+  const IterationReport& Observe(const Batch& batch, const StepResult& result, absl::Duration planning,
+                                 absl::Duration measured);
+
+  const IterationReport& last() const { return report_; }
+  const CostModel* cost() const { return parts_.cost; }
+
  private:
   const SchedulerParts parts_;
+  int64_t iteration_ = 0;
+  int starved_iterations_ = 0;
+  IterationReport report_;
 };
 
 }  // namespace tandem

@@ -13,6 +13,7 @@
 #include "tokenizer/normalizer.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/pre_tokenizer.h"
+#include "tokenizer/token_bytes.h"
 #include "tokenizer/token_model.h"
 #include "tokenizer/utf8.h"
 
@@ -33,6 +34,9 @@ class JsonTokenizer : public Tokenizer {
   std::optional<int32_t> TokenToId(std::string_view token) const override;
   std::string IdToToken(int32_t id) const override;
   bool IsSpecial(int32_t id) const override { return added_.IsSpecial(IdToToken(id)); }
+  std::string TokenBytes(int32_t id) const override {
+    return added_.Find(id) != nullptr ? IdToToken(id) : BytesOfToken(IdToToken(id), spelling_);
+  }
   std::unique_ptr<DecodeStream> NewDecodeStream(bool skip_special_tokens) const override;
 
  private:
@@ -46,6 +50,7 @@ class JsonTokenizer : public Tokenizer {
   std::unique_ptr<TokenModel> model_;
   AddedIds special_ids_;
   Decoder decoder_;
+  ByteSpelling spelling_;
 };
 
 class JsonTokenizer::Stream : public DecodeStream {
@@ -81,6 +86,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> JsonTokenizer::Make(const Json& confi
   }
   ASSIGN_OR_RETURN(tokenizer->special_ids_, ReadPostProcessor(FindField(config, "post_processor"), "post_processor"));
   ASSIGN_OR_RETURN(tokenizer->decoder_, Decoder::Make(FindField(config, "decoder")));
+  tokenizer->spelling_ = FindByteSpelling(FindField(config, "decoder"));
   return tokenizer;
 }
 

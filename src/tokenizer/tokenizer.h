@@ -41,6 +41,10 @@ class Tokenizer {
   virtual std::string IdToToken(int32_t id) const = 0;  // "" for an unknown id
   virtual bool IsSpecial(int32_t id) const = 0;
 
+  // The bytes that the token adds inside a text, whole characters or not; "" for an unknown id. This one is for
+  // vocabularies of whole characters.
+  virtual std::string TokenBytes(int32_t id) const { return Decode({&id, 1}, false); }
+
   // The stream must not outlive the tokenizer. This one decodes every id by itself: for vocabularies of whole
   // characters.
   virtual std::unique_ptr<DecodeStream> NewDecodeStream(bool skip_special_tokens) const;

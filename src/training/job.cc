@@ -1,6 +1,7 @@
 #include "training/job.h"
 
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -64,7 +65,8 @@ absl::StatusOr<TrainingJob::Progress> TrainingJob::Commit(const Batch& batch, co
   RETURN_IF_ERROR(publisher_.failure());
   CHECK_EQ(result.losses.size(), batch.spans.size());
   for (size_t i = 0; i < batch.spans.size(); ++i) RETURN_IF_ERROR(TakeSpan(batch.spans[i], result.losses[i]));
-  for (const BackwardUnit& unit : batch.backward) {
+  const auto ran = std::span(batch.backward).first(batch.backward.size() - result.backward_skipped);
+  for (const BackwardUnit& unit : ran) {
     if (unit.job == id_) TakeUnit(unit);
   }
   return pipeline_.done() ? EndStep() : Progress::kRunning;

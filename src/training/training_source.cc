@@ -49,6 +49,10 @@ void TrainingSource::FailAll(const absl::Status& why) {
   }
 }
 
+void TrainingSource::Message(const std::string& text) {
+  for (const auto& job : running_) parts_.registry->ReportMessage(job->id(), text);
+}
+
 Offers TrainingSource::CollectOffers(absl::Time now) const {
   Offers offers;
   for (const auto& job : running_) job->AppendOffers(offers);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,9 @@ class TrainingSource : public WorkSource {
   Offers CollectOffers(absl::Time now) const override;
   void Emit(const Grants& grants, Batch& batch) override;
   void Commit(const Batch& batch, const StepResult& result, absl::Time now) override;
+
+  // Tells the watchers of every running job.
+  void Message(const std::string& text);
 
   int running_jobs() const { return static_cast<int>(running_.size()); }
   int queued_jobs() const { return static_cast<int>(queue_.size()); }

@@ -45,6 +45,12 @@ TEST(ReferenceTest, HoldsTheDefaults) {
   EXPECT_EQ(reference->server.port, defaults->server.port);
   EXPECT_EQ(reference->server.max_message_bytes, defaults->server.max_message_bytes);
   EXPECT_EQ(reference->server.threads, defaults->server.threads);
+  EXPECT_EQ(reference->server.allow_unauthenticated, defaults->server.allow_unauthenticated);
+  EXPECT_EQ(reference->tls.certificate, defaults->tls.certificate);
+  EXPECT_EQ(reference->tls.key, defaults->tls.key);
+  EXPECT_EQ(reference->tls.client_ca, defaults->tls.client_ca);
+  EXPECT_EQ(reference->auth.api_keys, defaults->auth.api_keys);
+  EXPECT_EQ(reference->auth.api_keys_file, defaults->auth.api_keys_file);
   EXPECT_EQ(reference->engine.threads, defaults->engine.threads);
   EXPECT_EQ(reference->engine.max_batch_rows, defaults->engine.max_batch_rows);
   EXPECT_EQ(reference->engine.max_running_requests, defaults->engine.max_running_requests);
@@ -92,6 +98,23 @@ TEST(ConfigTest, RefusesWhatDoesNotFitTogether) {
               HasSubstr("adapters.load[0].name is 'a/b'"));
   EXPECT_THAT(Error("{model: {path: m}, adapters: {load: [{name: a, path: p}, {name: a, path: q}]}}"),
               HasSubstr("adapters.load has 'a' twice"));
+}
+
+TEST(ConfigTest, AnOpenAddressWantsCallersToShowWhoTheyAre) {
+  const std::string open = "model: {path: m}\nserver: {address: 0.0.0.0}\n";
+  EXPECT_THAT(
+      std::string(LoadConfig(WriteConfig(open), {}).status().message()),
+      HasSubstr("server.address is 0.0.0.0, where anyone who reaches it could use the daemon: want auth.api_keys"));
+  const std::string key = "auth: {api_keys: [{name: alice, key: alice-0123456789abcdef}]}\n";
+  EXPECT_TRUE(LoadConfig(WriteConfig(open + key), {}).ok());
+  EXPECT_TRUE(LoadConfig(WriteConfig(open), {"server.allow_unauthenticated=true"}).ok());
+  EXPECT_FALSE(LoadConfig(WriteConfig(open + "tls: {certificate: c, key: k}\n"), {}).ok()) << "TLS asks nobody";
+  EXPECT_TRUE(LoadConfig(WriteConfig(open + "tls: {certificate: c, key: k, client_ca: a}\n"), {}).ok());
+}
+
+TEST(ConfigTest, HalfATlsIsRefused) {
+  EXPECT_FALSE(LoadConfig(WriteConfig("{model: {path: m}, tls: {certificate: c}}"), {}).ok());
+  EXPECT_FALSE(LoadConfig(WriteConfig("{model: {path: m}, tls: {client_ca: c}}"), {}).ok());
 }
 
 TEST(ConfigTest, RefusesAFileThatIsNotThere) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <random>
 
@@ -17,6 +18,8 @@ class RecordingSink final : public GenerationSink {
   void OnUpdate(GenerationUpdate update) override {
     tokens.insert(tokens.end(), update.token_ids.begin(), update.token_ids.end());
     text += update.text;
+    logprobs.insert(logprobs.end(), update.logprobs.begin(), update.logprobs.end());
+    prompt_logprobs.insert(prompt_logprobs.end(), update.prompt_logprobs.begin(), update.prompt_logprobs.end());
     if (!first_.HasBeenNotified()) first_.Notify();
   }
   void OnEnd(GenerationEnd last) override {
@@ -31,6 +34,7 @@ class RecordingSink final : public GenerationSink {
 
   // Read after Wait.
   std::vector<int32_t> tokens;
+  std::vector<TokenLogprobs> logprobs, prompt_logprobs;
   std::string text;
   GenerationEnd end;
 
@@ -80,11 +84,12 @@ class EngineTest : public testing::Test {
     std::filesystem::remove_all(directory);
   }
 
-  std::unique_ptr<Engine> MakeEngine() {
+  std::unique_ptr<Engine> MakeEngine(int kv_tokens = 4096, bool prefix_cache = true) {
     EngineOptions options;
     options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
     options.threads = 2;
-    options.kv_capacity_tokens = 4096;
+    options.kv_capacity_tokens = kv_tokens;
+    options.inference.prefix_cache = prefix_cache;
     options.adapters_directory = directory.string();
     auto created = Engine::Create(options);
     EXPECT_TRUE(created.ok()) << created.status();
@@ -223,6 +228,107 @@ TEST_F(EngineTest, PublishedAdaptersAreBackAfterARestart) {
   const auto job = engine->CreateJob(Job("kept", 2));
   Watch(job->id)->Wait();
   EXPECT_EQ(engine->ListAdapters()[0].generation, 3);
+}
+
+// A prompt of a few blocks.
+std::string LongPrompt(int i) {
+  return absl::StrCat("Once upon a time there was a fox who had ", i,
+                      " red kites and a boat, and every day he went down ",
+                      "to the river with them, because the wind was good there and the river was wide and green.");
+}
+
+TEST_F(EngineTest, ACachedPromptGivesTheSameTokensAsAColdOne) {
+  for (const float temperature : {0.0f, 1.0f}) {
+    GenerateRequest request = Request(LongPrompt(3));
+    request.sampling.temperature = temperature;
+    request.cache_salt = absl::StrCat(temperature);
+    const auto cold = Start(request);
+    cold->Wait();
+    const auto warm = Start(request);
+    warm->Wait();
+    EXPECT_EQ(cold->end.usage.cached_tokens, 0);
+    EXPECT_GE(warm->end.usage.cached_tokens, 32);
+    EXPECT_EQ(warm->tokens, cold->tokens);
+  }
+  EXPECT_GT(engine->GetStatus().cached_prompt_tokens, 0);
+  EXPECT_GT(engine->GetStatus().kv_blocks_cached, 0);
+}
+
+TEST_F(EngineTest, AReplacedAdapterNeverAnswersFromOldKv) {
+  GenerateRequest request = Request(LongPrompt(5), 12);
+  request.adapter = "replaced";
+  for (int generation = 1; generation <= 2; ++generation) {
+    const auto job = engine->CreateJob(Job("replaced", 3));
+    ASSERT_TRUE(job.ok()) << job.status();
+    Watch(job->id)->Wait();
+    const auto first = Start(request);
+    first->Wait();
+    EXPECT_EQ(first->end.adapter_generation, generation);
+    EXPECT_EQ(first->end.usage.cached_tokens, 0);
+    const auto second = Start(request);
+    second->Wait();
+    EXPECT_GT(second->end.usage.cached_tokens, 0);
+    EXPECT_EQ(second->tokens, first->tokens);
+  }
+}
+
+TEST_F(EngineTest, PreemptedRequestsGiveTheSameTokensAsAlone) {
+  constexpr int kRequests = 6;
+  std::vector<GenerateRequest> requests;
+  std::vector<std::vector<int32_t>> alone;
+  for (int i = 0; i < kRequests; ++i) {
+    requests.push_back(Request(LongPrompt(i), 120));
+    requests.back().sampling = {.temperature = i % 2 ? 1.0f : 0.0f, .seed = static_cast<uint64_t>(i)};
+    alone.push_back(Tokens(requests.back()));
+  }
+  for (const bool prefix_cache : {true, false}) {
+    engine = nullptr;
+    engine = MakeEngine(512, prefix_cache);
+    std::vector<std::shared_ptr<RecordingSink>> sinks;
+    for (const GenerateRequest& request : requests) sinks.push_back(Start(request));
+    for (int i = 0; i < kRequests; ++i) {
+      sinks[i]->Wait();
+      EXPECT_EQ(sinks[i]->tokens, alone[i]) << i;
+    }
+    EXPECT_GT(engine->GetStatus().preemptions, 0);
+  }
+}
+
+TEST_F(EngineTest, LogprobsOfACompletionAreThoseOfTheSameTokensInAPrompt) {
+  GenerateRequest request = Request("Once upon a time", 12);
+  request.sampling.num_logprobs = 3;
+  const std::vector<int32_t> prompt = request.prompt;
+  const auto completion = Start(std::move(request));
+  completion->Wait();
+  ASSERT_EQ(completion->logprobs.size(), 12u);
+
+  GenerateRequest whole = Request("", 1);
+  whole.prompt = prompt;
+  whole.prompt.insert(whole.prompt.end(), completion->tokens.begin(), completion->tokens.end());
+  whole.prompt_logprobs = 3;
+  const auto scored = Start(std::move(whole));
+  scored->Wait();
+  ASSERT_EQ(scored->prompt_logprobs.size(), prompt.size() + 12);
+  for (size_t i = 0; i < 12; ++i) {
+    const TokenLogprobs &drawn = completion->logprobs[i], &given = scored->prompt_logprobs[prompt.size() + i];
+    EXPECT_EQ(drawn.token, completion->tokens[i]);
+    EXPECT_EQ(given.token, drawn.token);
+    EXPECT_EQ(given.logprob, drawn.logprob) << "a row's logits depend on nothing but what stands before it";
+    ASSERT_EQ(drawn.top.size(), 3u);
+    EXPECT_EQ(drawn.top[0].token, drawn.token) << "greedy";
+    EXPECT_EQ(given.top[2].logprob, drawn.top[2].logprob);
+  }
+}
+
+TEST_F(EngineTest, RulesShapeTheTextOfTheDemoModel) {
+  const std::vector<int32_t> plain = Tokens(Request("Once upon a time", 8));
+  auto rules = std::make_shared<TokenRules>();
+  rules->bad_words = {{plain[0]}, {plain[1], plain[2]}};
+  GenerateRequest request = Request("Once upon a time", 8);
+  request.sampling.rules = rules;
+  const std::vector<int32_t> tokens = Tokens(std::move(request));
+  EXPECT_EQ(std::count(tokens.begin(), tokens.end(), plain[0]), 0);
+  for (size_t i = 1; i < tokens.size(); ++i) EXPECT_FALSE(tokens[i - 1] == plain[1] && tokens[i] == plain[2]);
 }
 
 TEST_F(EngineTest, RefusesWhatCannotRunWithGotAndWant) {

@@ -80,6 +80,7 @@ class RecordingSink : public GenerationSink {
  public:
   std::vector<int32_t> token_ids;
   std::string text;  // of the updates; all_text() has the end's too
+  std::vector<TokenLogprobs> logprobs, prompt_logprobs;
   int updates = 0, ends = 0;
   GenerationEnd end;
   std::function<void()> on_end = [] {};
@@ -93,6 +94,11 @@ class RecordingSink : public GenerationSink {
     ++updates;
     token_ids.insert(token_ids.end(), update.token_ids.begin(), update.token_ids.end());
     text += update.text;
+    logprobs.insert(logprobs.end(), update.logprobs.begin(), update.logprobs.end());
+    if (!update.prompt_logprobs.empty()) {
+      EXPECT_EQ(updates, 1) << "prompt logprobs come with the first token";
+      prompt_logprobs = std::move(update.prompt_logprobs);
+    }
     EXPECT_EQ(update.usage.completion_tokens, static_cast<int>(token_ids.size()));
   }
   void OnEnd(GenerationEnd news) override {
@@ -103,8 +109,8 @@ class RecordingSink : public GenerationSink {
   }
 };
 
-// Answers every sample with `script(request)`; keeps what a real model would have in its KV pool, and fails the test
-// where a span's rows do not follow the rows of the same sequence that came before.
+// Answers every sample with `script(request)`; keeps what a real model would have in its KV pool, block by block, and
+// fails the test where a span's blocks do not hold what is before its rows, of the same adapter.
 class ScriptedModel {
  public:
   std::function<int32_t(const SampleRequest&)> script;
@@ -114,24 +120,45 @@ class ScriptedModel {
     for (const Span& span : batch.spans) {
       EXPECT_EQ(span.first_row, row) << "rows are not packed";
       row += span.num_rows;
+      const int end = span.first_position + span.num_rows;
+      EXPECT_LE(end, static_cast<int>(span.blocks.size()) * block_size);
       std::vector<int32_t>& context = context_[span.sequence];
-      EXPECT_EQ(span.first_position, static_cast<int>(context.size())) << "a gap or an overlap in the KV cache";
-      EXPECT_LE(span.first_position + span.num_rows, static_cast<int>(span.blocks.size()) * block_size);
-      context.insert(context.end(), batch.token_ids.begin() + span.first_row,
-                     batch.token_ids.begin() + span.first_row + span.num_rows);
+      context.clear();
+      for (int position = 0; position < end; ++position) {
+        Slot& slot = kv_[{span.blocks[position / block_size], position % block_size}];
+        if (position >= span.first_position) {
+          slot = {batch.token_ids[span.first_row + position - span.first_position], span.adapter};
+          written_rows += 1;
+        }
+        EXPECT_EQ(slot.adapter, span.adapter) << "KV of another adapter";
+        context.push_back(slot.token);
+      }
     }
     EXPECT_EQ(row, batch.num_rows());
     EXPECT_EQ(batch.labels, std::vector<int32_t>(row, kIgnoredLabel));
     StepResult result;
     result.losses.resize(batch.spans.size());
-    for (const SampleRequest& sample : batch.samples) result.sampled.push_back(script(sample));
+    for (const SampleRequest& sample : batch.samples) {
+      result.sampled.push_back(script(sample));
+      result.logprobs.push_back({.token = result.sampled.back(), .logprob = -0.5f});
+    }
+    // The log probability says which row and which token it is of.
+    for (const ScoreRequest& score : batch.scores) {
+      result.scores.push_back({.token = score.token, .logprob = -static_cast<float>(batch.token_ids[score.row])});
+    }
     return result;
   }
   const std::vector<int32_t>& context(SequenceId sequence) { return context_[sequence]; }
 
   int block_size = 0;
+  int written_rows = 0;  // that went through the model
 
  private:
+  struct Slot {
+    int32_t token = -1;
+    AdapterRef adapter;
+  };
+  std::map<std::pair<BlockId, int>, Slot> kv_;
   std::map<SequenceId, std::vector<int32_t>> context_;
 };
 

@@ -3,6 +3,7 @@
 #include "inference/inference_source.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <string>
@@ -81,32 +82,36 @@ TEST_F(InferenceSourceTest, RefusesMoreThanMaxWaitingAndDropsTheLease) {
 // --- admission
 // ---------------------------------------------------------------------------------------------------------
 
-TEST_F(InferenceSourceTest, OffersAWaitingRequestWithItsWholeReservation) {
+TEST_F(InferenceSourceTest, OffersAWaitingRequestWithTheBlocksOfItsPrompt) {
   now_ += absl::Seconds(5);
   GenerateRequest request = Request("r", 9, "a");
-  request.stop.max_tokens = 4;  // 13 tokens: 4 blocks of 4
+  request.stop.max_tokens = 8;  // 9 tokens: 3 blocks of 4; 17: two more
   Submit(request);
   const Offers offers = source_->CollectOffers(now_ + absl::Seconds(1));
   ASSERT_EQ(offers.spans.size(), 1);
   EXPECT_EQ(offers.spans[0].kind, SpanKind::kPrefill);
   EXPECT_EQ(offers.spans[0].ready_rows, 9);
   EXPECT_EQ(offers.spans[0].first_position, 0);
-  EXPECT_EQ(offers.spans[0].blocks_to_reserve, 4);
+  EXPECT_EQ(offers.spans[0].blocks_to_reserve, 3);
+  EXPECT_EQ(offers.spans[0].blocks_to_end, 2);
   EXPECT_EQ(offers.spans[0].arrival, now_);
-  EXPECT_EQ(offers.blocks_held, 0);
   EXPECT_TRUE(offers.backward.empty());
 }
 
-TEST_F(InferenceSourceTest, ReservesOnceAtTheFirstGrant) {
-  GenerateRequest request = Request("r", 9, "abcd");
-  Submit(request);
+TEST_F(InferenceSourceTest, ReservesThePromptAtTheFirstGrantAndABlockWhenItIsFull) {
+  Submit(Request("r", 7, "abcdefgh"));
   Step(4);
-  EXPECT_EQ(pool_.used(), 4);
-  const Offers offers = source_->CollectOffers(now_);
-  EXPECT_EQ(offers.spans[0].blocks_to_reserve, 0);
-  EXPECT_EQ(offers.blocks_held, 4);
-  Step(4);
-  EXPECT_EQ(pool_.used(), 4);
+  EXPECT_EQ(pool_.used(), 2);
+  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 0);
+  Step();  // the prompt's end: "a"
+  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 0);
+  Step();  // its row is the eighth: "b"
+  const Offer offer = source_->CollectOffers(now_).spans[0];
+  EXPECT_EQ(offer.kind, SpanKind::kDecode);
+  EXPECT_EQ(offer.blocks_to_reserve, 1);
+  EXPECT_EQ(offer.blocks_to_end, 1);
+  Step();
+  EXPECT_EQ(pool_.used(), 3);
 }
 
 TEST_F(InferenceSourceTest, WhatIsNotGrantedKeepsWaiting) {
@@ -115,13 +120,13 @@ TEST_F(InferenceSourceTest, WhatIsNotGrantedKeepsWaiting) {
   source_->Emit({}, batch);
   source_->Commit(batch, {}, now_);
   EXPECT_EQ(source_->counts().waiting, 1);
-  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 4);
+  EXPECT_EQ(source_->CollectOffers(now_).spans[0].blocks_to_reserve, 3);
 }
 
 TEST_F(InferenceSourceTest, AGrantWithoutFreeBlocksIsAProgrammersError) {
   Submit(Request("r", 9, "abcd"));
   const SequenceId sequence = source_->CollectOffers(now_).spans[0].sequence;
-  const BlockTable others = *pool_.Allocate(kNumBlocks - 3);
+  const BlockTable others = *pool_.Allocate(kNumBlocks - 2);
   Batch batch;
   EXPECT_DEATH(source_->Emit({.spans = {{sequence, 1}}}, batch), "granted more than is free");
 }
@@ -221,6 +226,55 @@ TEST_F(InferenceSourceTest, ChunksOfAnySizeGiveTheSameAnswer) {
   for (const std::vector<int32_t>& answer : answers) EXPECT_EQ(answer, answers[0]);
 }
 
+TEST_F(InferenceSourceTest, EverySampleKnowsWhatStandsBeforeIt) {
+  GenerateRequest request = Request("r", 0, "ab");
+  request.prompt = {7, 8, 9};
+  Submit(request);
+  std::vector<std::vector<int32_t>> histories;
+  for (int step = 0; step < 2; ++step) {
+    const Batch batch = Emit();
+    const SampleRequest& sample = batch.samples.at(0);
+    histories.emplace_back(sample.history.begin(), sample.history.end());
+    EXPECT_EQ(sample.num_prompt_tokens, 3);
+    source_->Commit(batch, model_.Run(batch), now_);
+  }
+  EXPECT_THAT(histories, ElementsAre(ElementsAre(7, 8, 9), ElementsAre(7, 8, 9, 'a')));
+}
+
+TEST_F(InferenceSourceTest, PromptLogprobsAreOfEveryTokenButTheFirstWhateverTheChunks) {
+  for (const int chunk : {1, 2, 3, 100}) {
+    GenerateRequest request = Request("r", 0, "ab");
+    request.prompt = {10, 11, 12, 13, 14, 15, 16};
+    request.prompt_logprobs = 0;
+    EXPECT_TRUE(request.needs_all_prompt_rows());
+    const auto sink = Submit(request);
+    while (!sink->ended()) Step(chunk);
+    ASSERT_EQ(sink->prompt_logprobs.size(), 7u);
+    EXPECT_TRUE(std::isnan(sink->prompt_logprobs[0].logprob));
+    for (int i = 0; i < 7; ++i) EXPECT_EQ(sink->prompt_logprobs[i].token, 10 + i);
+    for (int i = 1; i < 7; ++i) EXPECT_EQ(sink->prompt_logprobs[i].logprob, -(10.0f + i - 1)) << "of the row before";
+  }
+}
+
+TEST_F(InferenceSourceTest, APromptOfOneTokenHasNoLogprobButSaysSo) {
+  GenerateRequest request = Request("r", 1, "ab");
+  request.prompt_logprobs = 3;
+  const auto sink = Submit(request);
+  StepUntilIdle();
+  ASSERT_EQ(sink->prompt_logprobs.size(), 1u);
+  EXPECT_TRUE(std::isnan(sink->prompt_logprobs[0].logprob));
+}
+
+TEST_F(InferenceSourceTest, LogprobsComeWithTheirTokensWhereAskedFor) {
+  GenerateRequest request = Request("asks", 2, "ab");
+  request.sampling.num_logprobs = 0;
+  const auto asks = Submit(request), does_not = Submit(Request("does not", 2, "ab"));
+  StepUntilIdle();
+  ASSERT_EQ(asks->logprobs.size(), 2u);
+  EXPECT_EQ(asks->logprobs[1].token, 'b');
+  EXPECT_TRUE(does_not->logprobs.empty());
+}
+
 // --- many at once
 // --------------------------------------------------------------------------------------------------------
 
@@ -276,7 +330,9 @@ TEST_F(InferenceSourceTest, SpansAndSamplesOfOtherSourcesArePassedOver) {
 
 TEST_F(InferenceSourceTest, CountsFollowTheRequests) {
   Submit(Request("one", 100, "abcdefghij"));
-  Submit(Request("two", 30, "ab"));  // does not fit beside the first
+  GenerateRequest two = Request("two", 30, "ab");  // does not fit beside the first
+  two.prompt.assign(30, 1);
+  Submit(two);
   EXPECT_EQ(source_->counts().waiting, 2);
   Step(60);
   EXPECT_EQ(source_->counts().running, 1);

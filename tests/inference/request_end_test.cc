@@ -61,6 +61,65 @@ TEST_F(RequestEndTest, AStopTokenThatIsTheLastAllowedEndsWithStop) {
   EXPECT_EQ(Run(request)->end.reason, FinishReason::kStop);
 }
 
+TEST_F(RequestEndTest, TheEndSaysWhichTokenStoppedIt) {
+  GenerateRequest request = Request("r", 5, {'a', 'b', kEos});
+  request.stop.stop_token_ids = {'q', kEos};
+  const auto sink = Run(request);
+  EXPECT_EQ(sink->end.stop_token, kEos);
+  EXPECT_EQ(sink->end.stop_string, "");
+}
+
+TEST_F(RequestEndTest, TheEndSaysWhichStringStoppedIt) {
+  GenerateRequest request = Request("r", 5, "abcdef");
+  request.stop.stop = {"xyz", "cd", "d"};
+  const auto sink = Run(request);
+  EXPECT_EQ(sink->end.stop_string, "cd");
+  EXPECT_FALSE(sink->end.stop_token.has_value());
+}
+
+TEST_F(RequestEndTest, LengthIsStoppedByNothing) {
+  const auto sink = Run(Request("r", 5, "abc"));
+  EXPECT_EQ(sink->end.stop_string, "");
+  EXPECT_FALSE(sink->end.stop_token.has_value());
+}
+
+TEST_F(RequestEndTest, WhatStoppedItIsInTheTextWhereAskedFor) {
+  GenerateRequest request = Request("string", 5, "abcdef");
+  request.stop.stop = {"cd"};
+  request.stop.include_stop_in_text = true;
+  EXPECT_EQ(Run(request)->all_text(), "abcd");
+  request = Request("token", 5, "abc");
+  request.stop.stop_token_ids = {'b'};
+  request.stop.include_stop_in_text = true;
+  EXPECT_EQ(Run(request)->all_text(), "ab");
+}
+
+TEST_F(RequestEndTest, StopTokensAreBannedBeforeMinTokensOnly) {
+  GenerateRequest request = Request("r", 5, "abcd");
+  request.stop.stop_token_ids = {kEos, 'q'};
+  request.stop.min_tokens = 2;
+  Submit(request);
+  std::vector<size_t> banned;
+  for (int i = 0; i < 4; ++i) banned.push_back(Step().samples.at(0).banned.size());
+  EXPECT_THAT(banned, ElementsAre(2, 2, 0, 0));
+}
+
+TEST_F(RequestEndTest, StopStringsAreLookedForBehindMinTokens) {
+  GenerateRequest request = Request("r", 5, "xyxyxy");
+  request.stop.stop = {"xy"};
+  request.stop.min_tokens = 3;  // the second "xy" begins before the border
+  const auto sink = Run(request);
+  EXPECT_EQ(sink->all_text(), "xyxy");
+  EXPECT_EQ(sink->end.stop_string, "xy");
+}
+
+TEST_F(RequestEndTest, NoTokenLeftToDrawIsTheRequestsFault) {
+  model_.script = [](const SampleRequest&) { return kNoTokenAllowed; };
+  const auto sink = Run(Request("r", 5, "abc"));
+  EXPECT_EQ(sink->end.status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(sink->end.status.message()), HasSubstr("no token is left for position 0"));
+}
+
 TEST_F(RequestEndTest, SpecialTokensAreTextOnlyWhereAskedFor) {
   GenerateRequest request = Request("r", 5, {'a', kEos, 'b'});
   EXPECT_EQ(Run(request)->all_text(), "ab");
@@ -165,6 +224,7 @@ TEST_F(RequestEndTest, ADeadlineEndsARequestThatStillWaits) {
   const auto running = Submit(Request("running", 100, "abcdefghij"));
   Step();
   GenerateRequest request = Request("waiting", 30, "abc");
+  request.prompt.assign(30, 1);  // shares no block with the other
   request.deadline = now_ + absl::Seconds(1);
   const auto waiting = Submit(request);
   Step();

@@ -13,7 +13,7 @@ LAYERS = [
     ["tensor"],
     ["backend"],
     ["ops"],
-    ["tokenizer", "kv", "store", "quant"],
+    ["tokenizer", "kv", "store", "quant", "grammar"],
     ["adapter"],  # model may see adapter, adapter never sees model
     ["model"],
     ["sched", "inference", "training", "parallel"],

@@ -52,7 +52,7 @@ class AttentionTest : public OpTest {
       const SequenceRows rows = in.Rows(first, count);
       ops::AppendKv(backend(), {&rows, 1}, in.k.view().Rows(first, count), in.v.view().Rows(first, count),
                     in.pool.kv());
-      ops::Attention(backend(), {&rows, 1}, in.q.view().Rows(first, count), in.pool.kv(), AttentionScale(c),
+      ops::Attention(backend(), {&rows, 1}, in.q.view().Rows(first, count), in.pool.kv(), OptionsOf(c),
                      out.view().Rows(first, count), lse.view().Rows(first, count));
     }
     EXPECT_TRUE(out.GuardsIntact() && lse.GuardsIntact());
@@ -69,7 +69,7 @@ class AttentionTest : public OpTest {
     GuardedTensor out(backend(), in.q.view().shape), lse(backend(), {c.m, c.num_heads()}),
         dout(backend(), out.view().shape);
     GuardedTensor dq(backend(), out.view().shape), dk(backend(), in.k.view().shape), dv(backend(), in.k.view().shape);
-    ops::Attention(backend(), in.pool.rows(), in.q.view(), in.pool.kv(), AttentionScale(c), out.view(), lse.view());
+    ops::Attention(backend(), in.pool.rows(), in.q.view(), in.pool.kv(), OptionsOf(c), out.view(), lse.view());
     dout.Write(RandomFloats(5, dout.view().shape.num_elements()));
     dk.Write(std::vector<float>(dk.view().shape.num_elements()));
     dv.Write(std::vector<float>(dv.view().shape.num_elements()));
@@ -78,7 +78,7 @@ class AttentionTest : public OpTest {
       ops::AttentionBackward(backend(), {.first_position = first,
                                          .blocks = in.pool.rows()[0].blocks,
                                          .kv = in.pool.kv(),
-                                         .scale = AttentionScale(c),
+                                         .options = OptionsOf(c),
                                          .q = in.q.view().Rows(first, count),
                                          .out = out.view().Rows(first, count),
                                          .dout = dout.view().Rows(first, count),
@@ -104,6 +104,8 @@ TEST_P(AttentionTest, BackwardMatchesFiniteDifferences) {
   for (const int group : {1, 2, 4}) {
     // The last rows of a sequence whose first rows belong to an earlier window.
     Case forward = OneSequence(group, DType::kF32, 7, 16);
+    forward.window = group == 2 ? 3 : 0;
+    forward.soft_cap = group == 1 ? 0.0f : 0.5f;
     forward.m = 4;
     forward.sequences = {{3, 4}};
     Case backward = forward;
@@ -115,7 +117,9 @@ TEST_P(AttentionTest, BackwardMatchesFiniteDifferences) {
 TEST_P(AttentionTest, ChunkedPrefillIsTheWholePrefill) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     for (const int group : {1, 3, 8}) {
-      const Case c = OneSequence(group, dtype);
+      Case c = OneSequence(group, dtype);
+      c.window = group == 3 ? 21 : 0;  // chunks begin and end inside of it
+      c.soft_cap = group == 8 ? 0.5f : 0.0f;
       const Output whole = Prefill(c, {0, kTokens});
       for (const std::vector<int>& split : RandomSplits(kTokens, 8)) {
         const Output chunked = Prefill(c, split);
@@ -142,9 +146,9 @@ TEST_P(AttentionTest, SequencesDoNotDependOnTheOthersOfTheirCall) {
   Input in(backend(), c);
   in.pool.Fill(in.k.view(), in.v.view());
   GuardedTensor together(backend(), in.q.view().shape), alone(backend(), in.q.view().shape);
-  ops::Attention(backend(), in.pool.rows(), in.q.view(), in.pool.kv(), AttentionScale(c), together.view(), {});
+  ops::Attention(backend(), in.pool.rows(), in.q.view(), in.pool.kv(), OptionsOf(c), together.view(), {});
   for (const SequenceRows& rows : in.pool.rows()) {
-    ops::Attention(backend(), {&rows, 1}, in.q.view(), in.pool.kv(), AttentionScale(c), alone.view(), {});
+    ops::Attention(backend(), {&rows, 1}, in.q.view(), in.pool.kv(), OptionsOf(c), alone.view(), {});
   }
   ExpectSameBits(together.Read(), alone.Read(), "out");
 }
@@ -157,7 +161,7 @@ TEST_P(AttentionTest, RowsOfNoSequenceStayUntouched) {
   out.Write(std::vector<float>(out.view().shape.num_elements(), 7.0f));
   SequenceRows rows = in.Rows(4, 3);
   rows.first_row = 4;
-  ops::Attention(backend(), {&rows, 1}, in.q.view(), in.pool.kv(), AttentionScale(c), out.view(), {});
+  ops::Attention(backend(), {&rows, 1}, in.q.view(), in.pool.kv(), OptionsOf(c), out.view(), {});
   const std::vector<float> got = out.Read();
   const int64_t width = in.q.view().shape[1];
   for (size_t i = 0; i < got.size(); ++i) {
@@ -178,7 +182,8 @@ TEST_P(AttentionTest, HugeScoresPickTheLargestKey) {
   in.pool.Fill(in.k.view(), in.v.view());
   GuardedTensor out(backend(), in.q.view().shape);
   const SequenceRows rows = in.Rows(19, 1);
-  ops::Attention(backend(), {&rows, 1}, in.q.view().Rows(19, 1), in.pool.kv(), 1.0f, out.view().Rows(19, 1), {});
+  ops::Attention(backend(), {&rows, 1}, in.q.view().Rows(19, 1), in.pool.kv(), {.scale = 1.0f}, out.view().Rows(19, 1),
+                 {});
   const std::vector<float> v = in.v.Read(), got = out.Read();
   for (int d = 0; d < 32; ++d) ASSERT_EQ(got[19 * 32 + d], v[5 * 32 + d]) << d;
 }
@@ -186,7 +191,9 @@ TEST_P(AttentionTest, HugeScoresPickTheLargestKey) {
 TEST_P(AttentionTest, BackwardByWindowsFromTheLastIsTheWholeBackward) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     for (const int group : {1, 3, 8}) {
-      const Case c = OneSequence(group, dtype);
+      Case c = OneSequence(group, dtype);
+      c.window = group == 3 ? 21 : 0;  // chunks begin and end inside of it
+      c.soft_cap = group == 8 ? 0.5f : 0.0f;
       const Gradients whole = Backward(c, {0, kTokens});
       for (const std::vector<int>& split : RandomSplits(kTokens, 8)) {
         const Gradients windows = Backward(c, split);

@@ -32,14 +32,55 @@ Case AttentionCase(Op op, int num_kv_heads, int group, int head_dim, DType dtype
   return c;
 }
 
-// Around every edge of the products: register tiles of 6 and 12 rows, row blocks of 120, panels of 16 columns, blocks
-// of 256 along k.
+constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
+
+// Element-wise operations, norms, optimizers.
+std::vector<Case> RowCases(Op op) {
+  const bool is_activation =
+      op == Op::kActivate || op == Op::kActivateBackward || op == Op::kActivateMul || op == Op::kActivateMulBackward;
+  std::vector<Case> cases;
+  for (const Activation activation : kActivations) {
+    if (!is_activation && activation != Activation::kSilu) break;
+    for (const int64_t m : {1, 3, 13, 40}) {
+      for (const int64_t k : {1, 15, 16, 257, 600, 2048}) {
+        const bool has_mode = (op == Op::kRmsNormBackward || op == Op::kLayerNormBackward) && k % 2 == 1;
+        cases.push_back({.op = op,
+                         .m = m,
+                         .k = k,
+                         .mode = has_mode ? Accumulate::kYes : Accumulate::kNo,
+                         .activation = activation});
+      }
+    }
+  }
+  return cases;
+}
+
+std::vector<Case> ExpertCases(Op op) {
+  std::vector<Case> cases;
+  if (op == Op::kRoute || op == Op::kRouteBackward) {
+    for (const int64_t m : {1, 3, 40}) {
+      for (const auto& [n, top_k] : {std::pair{2, 1}, {4, 2}, {8, 8}, {33, 5}, {128, 8}}) {
+        for (const bool normalize : {true, false}) {
+          cases.push_back({.op = op, .m = m, .n = n, .top_k = top_k, .normalize = normalize});
+        }
+      }
+    }
+    return cases;
+  }
+  for (const int64_t m : {1, 3, 40}) {
+    for (const int64_t k : {1, 16, 257}) cases.push_back({.op = op, .m = m, .n = m + (m % 7 == 6 ? 2 : 1), .k = k});
+  }
+  return cases;
+}
+
+// Around every edge of the products: register tiles of 6 and 12 rows, row blocks of 48 and 120, panels of 16 and 64
+// columns, blocks of 256 along k (512 in pairs of bf16).
 std::vector<Case> LinearCases(Op op) {
   std::vector<Case> cases;
   for (const DType dtype : kWeightTypes) {
     for (const int64_t k : {1, 15, 256, 257, 600}) {
-      for (const int64_t n : {1, 17, 48, 250}) {
-        for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 24, 25, 119, 120, 121, 240}) {
+      for (const int64_t n : {1, 17, 64, 250}) {
+        for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 24, 25, 48, 49, 119, 120, 121, 240}) {
           const Accumulate mode = (m + n + k) % 2 == 0 ? Accumulate::kYes : Accumulate::kNo;
           cases.push_back({.op = op, .m = m, .n = n, .k = k, .dtype = dtype, .mode = mode});
         }
@@ -59,19 +100,29 @@ std::vector<Case> LoraCases(Op op) {
   return cases;
 }
 
+// Windows around the block size of 16 and the tile of 24 rows, and the cap on its own and with a window.
+constexpr std::pair<int, float> kMasks[] = {{0, 0.0f}, {1, 0.0f}, {16, 0.5f}, {23, 0.0f}, {0, 0.5f}};
+
 std::vector<Case> AttentionCases(Op op) {
   std::vector<Case> cases;
+  const auto add = [&](int group, int head_dim, DType dtype, std::vector<SequenceShape> sequences) {
+    for (const auto& [window, soft_cap] : kMasks) {
+      Case c = AttentionCase(op, 2, group, head_dim, dtype, sequences);
+      c.window = window;
+      c.soft_cap = soft_cap;
+      cases.push_back(std::move(c));
+    }
+  };
   for (const DType dtype : kWeightTypes) {
     for (const int group : {1, 2, 4, 8}) {
       for (const int head_dim : {16, 32, 64, 128}) {
         if (op == Op::kAttention) {
           // Whole prefills, chunks in the middle, decodes: in one call.
-          cases.push_back(AttentionCase(op, 2, group, head_dim, dtype,
-                                        {{0, 1}, {0, 15}, {99, 1}, {0, 16}, {0, 17}, {16, 1}, {37, 40}, {0, 100}}));
+          add(group, head_dim, dtype, {{0, 1}, {0, 15}, {99, 1}, {0, 16}, {0, 17}, {16, 1}, {37, 40}, {0, 100}});
           continue;
         }
         for (const SequenceShape window : std::vector<SequenceShape>{{0, 1}, {0, 17}, {15, 1}, {37, 40}}) {
-          cases.push_back(AttentionCase(op, 2, group, head_dim, dtype, {window}));
+          add(group, head_dim, dtype, {window});
         }
       }
     }
@@ -95,11 +146,24 @@ std::string_view Name(Op op) {
                                          "embedding",
                                          "rms_norm",
                                          "rms_norm_backward",
+                                         "layer_norm",
+                                         "layer_norm_backward",
                                          "rope",
                                          "rope_backward",
-                                         "silu_mul",
-                                         "silu_mul_backward",
+                                         "activate",
+                                         "activate_backward",
+                                         "activate_mul",
+                                         "activate_mul_backward",
                                          "add",
+                                         "add_bias",
+                                         "scale",
+                                         "soft_cap",
+                                         "route",
+                                         "route_backward",
+                                         "gather_rows",
+                                         "scatter_add_rows",
+                                         "scale_rows",
+                                         "row_dots",
                                          "attention",
                                          "attention_backward",
                                          "linear_cross_entropy",
@@ -117,6 +181,10 @@ std::string Name(const Case& c) {
   if (c.num_kv_heads > 0) absl::StrAppend(&name, "/heads:", c.num_heads(), ":", c.num_kv_heads, "x", c.head_dim);
   if (!c.sequences.empty()) absl::StrAppend(&name, "/context:", c.context());
   if (c.mode == Accumulate::kYes) absl::StrAppend(&name, "/accumulate");
+  if (c.activation != Activation::kSilu) absl::StrAppend(&name, "/activation:", static_cast<int>(c.activation));
+  if (c.window > 0) absl::StrAppend(&name, "/window:", c.window);
+  if (c.soft_cap > 0) absl::StrAppend(&name, "/soft_cap:", c.soft_cap);
+  if (c.top_k > 0) absl::StrAppend(&name, "/top_k:", c.top_k, c.normalize ? "" : "/unnormalized");
   if (c.sampling.temperature > 0 && c.op == Op::kSample) absl::StrAppend(&name, "/top_p:", c.sampling.top_p);
   return name;
 }
@@ -135,19 +203,38 @@ Tolerance ToleranceOf(const Case& c) {
     case Op::kLoraBackward:
       return {.relative = chain(c.k + c.n + c.m), .reason = "fp32 chains over in, out and rows, one into the other"};
     case Op::kEmbedding:
+    case Op::kGatherRows:
       return {.reason = "a copy"};
     case Op::kAdd:
+    case Op::kAddBias:
+    case Op::kScale:
+    case Op::kScaleRows:
       return {.relative = kEpsilon, .reason = "one rounding"};
+    case Op::kScatterAddRows:
+      return {.relative = 2 * kEpsilon, .reason = "a product and a sum"};
+    case Op::kRowDots:
+      return {.relative = chain(c.k), .absolute = chain(c.k), .reason = "a sum in lanes of 16, whose terms may cancel"};
+    case Op::kRoute:
+      return {.relative = 16 * kEpsilon, .reason = "exp within 1 ulp, a sum, two divisions"};
+    case Op::kRouteBackward:
+      return {.relative = 16 * kEpsilon, .absolute = 16 * kEpsilon, .reason = "as forward; its terms cancel"};
+    case Op::kSoftCap:
+      return {.relative = 16 * kEpsilon, .reason = "tanh within 4 ulp, two products"};
     case Op::kRope:
     case Op::kRopeBackward:
       return {.relative = 3 * kEpsilon, .reason = "two products and a sum"};
     case Op::kRmsNorm:
       return {.relative = 16 * kEpsilon, .reason = "a mean of squares in lanes of 16, a root, a few products"};
+    case Op::kLayerNorm:
+      return {.relative = 4 * kEpsilon, .absolute = 4 * kEpsilon, .reason = "in double, then a product and a sum"};
     case Op::kRmsNormBackward:
+    case Op::kLayerNormBackward:
       return {.relative = 16 * kEpsilon, .absolute = 16 * kEpsilon, .reason = "as forward; its two terms may cancel"};
-    case Op::kSiluMul:
-    case Op::kSiluMulBackward:
-      return {.relative = 16 * kEpsilon, .reason = "exp within 1 ulp, a division, a few products"};
+    case Op::kActivate:
+    case Op::kActivateBackward:
+    case Op::kActivateMul:
+    case Op::kActivateMulBackward:
+      return {.relative = 16 * kEpsilon, .reason = "exp or tanh within 4 ulp, a division, a few products"};
     case Op::kAttention:
       return {
           .relative = chain(c.head_dim) + chain(c.context()),
@@ -158,8 +245,11 @@ Tolerance ToleranceOf(const Case& c) {
               .reason = "as forward, twice; dP - D cancels where a row sees one position"};
     case Op::kLinearCrossEntropy: {
       const double logit = chain(c.k) * std::sqrt(static_cast<double>(c.k));
-      return {.relative = 2 * chain(c.k) + chain(c.n),
-              .absolute = logit,
+      // Where the head is bf16, the gradient of the logits may be rounded to bf16 (2^-9 of each) before the product;
+      // its terms cancel, so what is lost is relative to their size, of order 1, not to the sum's.
+      const double rounding = c.dtype == DType::kBf16 ? 0x1p-8 : 0;
+      return {.relative = 2 * chain(c.k) + chain(c.n) + rounding,
+              .absolute = logit + rounding,
               .reason = "differences of logits of rms sqrt(k) / 3"};
     }
     case Op::kSample:
@@ -194,15 +284,31 @@ double Flops(const Case& c) {
     case Op::kRopeBackward:
       return 3 * m * c.num_heads() * c.head_dim;
     case Op::kRmsNorm:
-    case Op::kSiluMul:
+    case Op::kActivate:
+    case Op::kActivateMul:
       return 4 * m * k;
+    case Op::kLayerNorm:
+    case Op::kSoftCap:
+      return 6 * m * k;
     case Op::kRmsNormBackward:
-    case Op::kSiluMulBackward:
+    case Op::kLayerNormBackward:
+    case Op::kActivateBackward:
+    case Op::kActivateMulBackward:
       return 10 * m * k;
+    case Op::kScatterAddRows:
+    case Op::kRowDots:
+      return 2 * m * k;
     case Op::kAdd:
+    case Op::kAddBias:
+    case Op::kScale:
+    case Op::kScaleRows:
     case Op::kSumOfSquares:
       return m * k;
+    case Op::kRoute:
+    case Op::kRouteBackward:
+      return 4 * m * n;
     case Op::kEmbedding:
+    case Op::kGatherRows:
     case Op::kSample:
       return 0;
   }
@@ -237,13 +343,28 @@ double Bytes(const Case& c) {
     case Op::kSumOfSquares:
       return 4 * m * k;
     case Op::kRmsNorm:
+    case Op::kLayerNorm:
+    case Op::kActivate:
+    case Op::kAddBias:
+    case Op::kScale:
+    case Op::kScaleRows:
+    case Op::kSoftCap:
+    case Op::kGatherRows:
+    case Op::kRowDots:
       return 8 * m * k;
-    case Op::kSiluMul:
+    case Op::kActivateBackward:
+    case Op::kActivateMul:
     case Op::kAdd:
+    case Op::kScatterAddRows:
     case Op::kRmsNormBackward:
+    case Op::kLayerNormBackward:
       return 12 * m * k;
-    case Op::kSiluMulBackward:
+    case Op::kActivateMulBackward:
       return 20 * m * k;
+    case Op::kRoute:
+      return 4 * m * (n + 2 * c.top_k);
+    case Op::kRouteBackward:
+      return 8 * m * (n + c.top_k);
     case Op::kAdamW:
       return 28 * m * k;
   }
@@ -275,18 +396,26 @@ std::vector<Case> CorrectnessCases(Op op) {
       break;
     case Op::kRmsNorm:
     case Op::kRmsNormBackward:
-    case Op::kSiluMul:
-    case Op::kSiluMulBackward:
+    case Op::kLayerNorm:
+    case Op::kLayerNormBackward:
+    case Op::kActivate:
+    case Op::kActivateBackward:
+    case Op::kActivateMul:
+    case Op::kActivateMulBackward:
     case Op::kAdd:
+    case Op::kAddBias:
+    case Op::kScale:
+    case Op::kSoftCap:
     case Op::kSumOfSquares:
     case Op::kAdamW:
-      for (const int64_t m : {1, 3, 13, 40}) {
-        for (const int64_t k : {1, 15, 16, 257, 600, 2048}) {
-          const bool has_mode = op == Op::kRmsNormBackward && k % 2 == 1;
-          cases.push_back({.op = op, .m = m, .k = k, .mode = has_mode ? Accumulate::kYes : Accumulate::kNo});
-        }
-      }
-      break;
+      return RowCases(op);
+    case Op::kRoute:
+    case Op::kRouteBackward:
+    case Op::kGatherRows:
+    case Op::kScatterAddRows:
+    case Op::kScaleRows:
+    case Op::kRowDots:
+      return ExpertCases(op);
     case Op::kRope:
     case Op::kRopeBackward:
       for (const int head_dim : {2, 16, 64, 128}) {
@@ -299,7 +428,9 @@ std::vector<Case> CorrectnessCases(Op op) {
       for (const DType dtype : kWeightTypes) {
         for (const int64_t m : {1, 2, 32, 50, 200}) {
           for (const int64_t n : {2, 257, 1000}) {
-            cases.push_back({.op = op, .m = m, .n = n, .k = 65, .dtype = dtype});
+            for (const float soft_cap : {0.0f, 3.0f}) {
+              cases.push_back({.op = op, .m = m, .n = n, .k = 65, .dtype = dtype, .soft_cap = soft_cap});
+            }
           }
         }
       }
@@ -360,12 +491,32 @@ std::vector<Case> SpeedCases(Op op) {
       break;
     case Op::kRmsNorm:
     case Op::kRmsNormBackward:
+    case Op::kLayerNorm:
+    case Op::kLayerNormBackward:
     case Op::kAdd:
+    case Op::kAddBias:
+    case Op::kScale:
+    case Op::kScaleRows:
+    case Op::kRowDots:
       cases.push_back({.op = op, .m = 128, .k = kHidden});
       break;
-    case Op::kSiluMul:
-    case Op::kSiluMulBackward:
+    case Op::kActivate:
+    case Op::kActivateBackward:
+    case Op::kActivateMul:
+    case Op::kActivateMulBackward:
       cases.push_back({.op = op, .m = 128, .k = kFfn});
+      cases.push_back({.op = op, .m = 128, .k = kFfn, .activation = Activation::kGeluTanh});
+      break;
+    case Op::kSoftCap:
+      cases.push_back({.op = op, .m = 8, .k = kVocab});
+      break;
+    case Op::kRoute:
+    case Op::kRouteBackward:
+      cases.push_back({.op = op, .m = 128, .n = 128, .top_k = 8});
+      break;
+    case Op::kGatherRows:
+    case Op::kScatterAddRows:
+      cases.push_back({.op = op, .m = 64, .n = 128, .k = kHidden});
       break;
     case Op::kSumOfSquares:
     case Op::kAdamW:

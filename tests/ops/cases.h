@@ -20,11 +20,24 @@ enum class Op {
   kEmbedding,
   kRmsNorm,
   kRmsNormBackward,
+  kLayerNorm,
+  kLayerNormBackward,
   kRope,
   kRopeBackward,
-  kSiluMul,
-  kSiluMulBackward,
+  kActivate,
+  kActivateBackward,
+  kActivateMul,
+  kActivateMulBackward,
   kAdd,
+  kAddBias,
+  kScale,
+  kSoftCap,
+  kRoute,
+  kRouteBackward,
+  kGatherRows,
+  kScatterAddRows,
+  kScaleRows,
+  kRowDots,
   kAttention,  // AppendKv first, which Prepare does
   kAttentionBackward,
   kLinearCrossEntropy,
@@ -43,6 +56,7 @@ struct SequenceShape {
 //   linears, cross entropy, LoRA   x [m, k], W [n, k], LoRA between them of `rank`; m of attention and RoPE is the sum
 //   of embedding                      m ids, table [n, k]                              the sequences' rows
 //   element-wise, norms            [m, k]
+//   router                         logits [m, n], top_k chosen; rows of experts: [m, k] of [n, k]
 //   sample                         logits [m, n]
 struct Case {
   Op op = Op::kLinear;
@@ -52,6 +66,11 @@ struct Case {
   DType dtype = DType::kF32;  // of the weight, or of the KV pool
   Accumulate mode = Accumulate::kNo;
   SamplingParams sampling = {};
+  Activation activation = Activation::kSilu;
+  int window = 0;      // of attention
+  float soft_cap = 0;  // of attention and cross entropy
+  int top_k = 0;       // of the router
+  bool normalize = true;
 
   int num_heads() const { return num_kv_heads * group; }
   int64_t context() const;  // positions of all sequences together
@@ -81,8 +100,17 @@ inline constexpr AdamWStep kAdamWStep = {.learning_rate = 1e-2,
                                          .weight_decay = 0.1,
                                          .gradient_scale = 0.25,
                                          .step = 3};
+inline constexpr float kFactor = 1.75f;  // of kScale
+inline constexpr float kCap = 0.5f;      // of kSoftCap: bites on values in [-1, 1)
 inline float AttentionScale(const Case& c) {
   return 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+}
+inline AttentionOptions OptionsOf(const Case& c) {
+  return {.scale = AttentionScale(c), .window = c.window, .soft_cap = c.soft_cap};
+}
+// The row that row `row` of a gather or scatter case goes to: distinct for m <= n.
+inline int32_t TargetOf(const Case& c, int64_t row) {
+  return static_cast<int32_t>((row * 7 + 3) % c.n);  // n is no multiple of 7
 }
 // The label of row `row` of a cross-entropy case; every third row has none.
 int32_t LabelOf(const Case& c, int64_t row);

@@ -19,11 +19,11 @@ class LinearTest : public OpTest {
 
 using LinearOp = void (*)(Backend&, const TensorView&, const Matrix&, Accumulate, const TensorView&);
 
-// Rows of op(x [240, in] by a matrix), as a function of the batch.
+// Rows of op(x [512, in] by a matrix), as a function of the batch.
 RowsFn ProductRows(Backend& backend, LinearOp op, const Matrix& w, int64_t in, int64_t out) {
   return [&backend, op, &w, in, out](int64_t first, int64_t count) {
-    GuardedTensor x(backend, {240, in}), y(backend, {count, out});
-    x.Write(RandomFloats(4, 240 * in));
+    GuardedTensor x(backend, {512, in}), y(backend, {count, out});
+    x.Write(RandomFloats(4, 512 * in));
     op(backend, x.view().Rows(first, count), w, Accumulate::kNo, y.view());
     return y.Read();
   };
@@ -50,14 +50,14 @@ TEST_P(LinearTest, BackwardInputMatchesFiniteDifferences) {
 TEST_P(LinearTest, RowsDoNotDependOnTheirBatch) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     const auto w = RandomMatrix(90, 600, dtype);
-    ExpectRowsIndependentOfBatch(240, ProductRows(backend(), ops::Linear, *w, 600, 90));
+    ExpectRowsIndependentOfBatch(512, ProductRows(backend(), ops::Linear, *w, 600, 90));
   }
 }
 
 TEST_P(LinearTest, BackwardInputRowsDoNotDependOnTheirBatch) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     const auto w = RandomMatrix(600, 90, dtype);
-    ExpectRowsIndependentOfBatch(240, ProductRows(backend(), ops::LinearBackwardInput, *w, 600, 90));
+    ExpectRowsIndependentOfBatch(512, ProductRows(backend(), ops::LinearBackwardInput, *w, 600, 90));
   }
 }
 
@@ -70,6 +70,18 @@ TEST_P(LinearTest, AccumulationContinuesTheChain) {
   const auto w = backend().CreateMatrix(View(ones.data(), {1, 2}));
   ops::Linear(backend(), x.view(), *w, Accumulate::kYes, y.view());
   EXPECT_EQ(y.Read()[0], 0x1p24f);  // each 1 is lost; 2 would not have been
+}
+
+// bf16 dot products round activations to the nearest bf16, ties to even; widened products do not round.
+TEST_P(LinearTest, Bf16ProductsRoundActivationsToNearestEvenOrNotAtAll) {
+  std::vector<uint16_t> one = {F32ToBf16(1.0f)};
+  const auto w = backend().CreateMatrix({one.data(), DType::kBf16, {1, 1}});
+  const std::vector<float> values = {1 + 0x1p-8f, 1 + 0x3p-8f, 1 + 0x1.8p-8f, -3.0f};
+  GuardedTensor x(backend(), {4, 1}), y(backend(), {4, 1});
+  x.Write(values);
+  ops::Linear(backend(), x.view(), *w, Accumulate::kNo, y.view());
+  const std::vector<float> rounded = {1.0f, 1 + 0x4p-8f, 1 + 0x2p-8f, -3.0f};
+  EXPECT_EQ(y.Read(), backend().name().find("+bf16") != std::string::npos ? rounded : values);
 }
 
 TEST_P(LinearTest, UpdatedMatrixGivesTheNewProduct) {

@@ -22,8 +22,10 @@ TEST_P(LossTest, MatchesReference) {
 }
 
 TEST_P(LossTest, GradientMatchesFiniteDifferences) {
-  const Case c{.op = Op::kLinearCrossEntropy, .m = 4, .n = 19, .k = 9};
-  ExpectGradientsOfFiniteDifferences(backend(), {c, c, {{"losses", ""}}, {"x"}});
+  for (const float soft_cap : {0.0f, 2.0f}) {
+    const Case c{.op = Op::kLinearCrossEntropy, .m = 4, .n = 19, .k = 9, .soft_cap = soft_cap};
+    ExpectGradientsOfFiniteDifferences(backend(), {c, c, {{"losses", ""}}, {"x"}});
+  }
 }
 
 TEST_P(LossTest, RowsDoNotDependOnTheirBatch) {
@@ -33,11 +35,11 @@ TEST_P(LossTest, RowsDoNotDependOnTheirBatch) {
   std::vector<int32_t> labels;
   for (int i = 0; i < 130; ++i) labels.push_back(i % 5 == 4 ? kIgnoredLabel : i * 31 % kVocab);
   std::vector<double> whole(130);
-  ops::LinearCrossEntropy(backend(), x.view(), *head, labels, whole, {});
+  ops::LinearCrossEntropy(backend(), x.view(), {*head}, labels, whole, {});
   ExpectRowsIndependentOfBatch(130, [&](int64_t first, int64_t count) {
     GuardedTensor dx(backend(), {count, kHidden});
     std::vector<double> losses(count);
-    ops::LinearCrossEntropy(backend(), x.view().Rows(first, count), *head, std::span(labels).subspan(first, count),
+    ops::LinearCrossEntropy(backend(), x.view().Rows(first, count), {*head}, std::span(labels).subspan(first, count),
                             losses, dx.view());
     EXPECT_EQ(losses, std::vector<double>(whole.begin() + first, whole.begin() + first + count));
     return dx.Read();
@@ -52,7 +54,7 @@ TEST_P(LossTest, IgnoredRowsHaveNoLossAndNoGradientEvenWhenTheyAreNotFinite) {
   x.Write(values);
   const std::vector<int32_t> labels = {7, kIgnoredLabel, 9};
   std::vector<double> losses(3, -1);
-  ops::LinearCrossEntropy(backend(), x.view(), *head, labels, losses, dx.view());
+  ops::LinearCrossEntropy(backend(), x.view(), {*head}, labels, losses, dx.view());
   EXPECT_GT(losses[0], 0);
   EXPECT_EQ(losses[1], 0);
   EXPECT_GT(losses[2], 0);
@@ -70,7 +72,7 @@ TEST_P(LossTest, NotFiniteRowGivesNotFiniteLoss) {
   x.Write(values);
   const int32_t label = 3;
   double loss = 0;
-  ops::LinearCrossEntropy(backend(), x.view(), *head, {&label, 1}, {&loss, 1}, {});
+  ops::LinearCrossEntropy(backend(), x.view(), {*head}, {&label, 1}, {&loss, 1}, {});
   EXPECT_TRUE(std::isnan(loss)) << loss;
 }
 
@@ -82,7 +84,7 @@ TEST_P(LossTest, LargeLogitsDoNotOverflow) {
   x.Write(std::vector<float>{1000.0f, 1000.0f});
   const std::vector<int32_t> labels = {0, 1};
   std::vector<double> losses(2, -1);
-  ops::LinearCrossEntropy(backend(), x.view(), *head, labels, losses, dx.view());
+  ops::LinearCrossEntropy(backend(), x.view(), {*head}, labels, losses, dx.view());
   EXPECT_EQ(losses, (std::vector<double>{0.0, 1000.0}));
   EXPECT_EQ(dx.Read(), (std::vector<float>{0.0f, 1.0f}));
 }

@@ -15,6 +15,14 @@ TEST_P(NormTest, BackwardMatchesReference) {
   CheckAgainstReference(Op::kRmsNormBackward);
 }
 
+TEST_P(NormTest, LayerNormMatchesReference) {
+  CheckAgainstReference(Op::kLayerNorm);
+}
+
+TEST_P(NormTest, LayerNormBackwardMatchesReference) {
+  CheckAgainstReference(Op::kLayerNormBackward);
+}
+
 TEST_P(NormTest, BackwardMatchesFiniteDifferences) {
   for (const Accumulate mode : {Accumulate::kNo, Accumulate::kYes}) {
     const Case forward{.op = Op::kRmsNorm, .m = 3, .k = 37};
@@ -57,6 +65,8 @@ TANDEM_ON_EVERY_BACKEND(NormTest);
 TEST(NormBits, SameForAnyThreadCount) {
   ExpectSameBitsForAnyThreadCount(Op::kRmsNorm);
   ExpectSameBitsForAnyThreadCount(Op::kRmsNormBackward);
+  ExpectSameBitsForAnyThreadCount(Op::kLayerNorm);
+  ExpectSameBitsForAnyThreadCount(Op::kLayerNormBackward);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "ops/reference.h"
@@ -10,7 +11,9 @@
 namespace tandem::optest {
 
 std::vector<BackendKind> TestBackends() {
-  return {{"CpuOneThread", [] { return CreateCpuBackend(1); }}, {"CpuTwoThreads", [] { return CreateCpuBackend(2); }}};
+  return {{"CpuOneThread", [] { return CreateCpuBackend(1); }},
+          {"CpuTwoThreads", [] { return CreateCpuBackend(2); }},
+          {"CpuWidened", [] { return CreateCpuBackend(2, Bf16Products::kWidened); }}};
 }
 
 void OpTest::CheckAgainstReference(Op op) {
@@ -54,7 +57,10 @@ void ExpectSameBits(const std::vector<float>& want, const std::vector<float>& go
 void ExpectRowsIndependentOfBatch(int64_t total, const RowsFn& rows) {
   const std::vector<float> whole = rows(0, total);
   const int64_t width = static_cast<int64_t>(whole.size()) / total;
-  for (const int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 23, 24, 25, 64, 119, 120, 121}) {
+  std::vector<int64_t> counts(40);
+  std::iota(counts.begin(), counts.end(), 1);
+  counts.insert(counts.end(), {48, 49, 64, 119, 120, 121, 509});
+  for (const int64_t count : counts) {
     if (count > total) break;
     for (const int64_t first : {int64_t{0}, std::min<int64_t>(7, total - count), total - count}) {
       const std::vector<float> want(whole.begin() + first * width, whole.begin() + (first + count) * width);

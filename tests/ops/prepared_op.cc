@@ -11,6 +11,7 @@
 #include "ops/linear.h"
 #include "ops/lora.h"
 #include "ops/loss.h"
+#include "ops/moe.h"
 #include "ops/norm.h"
 #include "ops/optimizer.h"
 #include "ops/rope.h"
@@ -136,10 +137,31 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed) : backend
       break;
     case Op::kRmsNorm:
     case Op::kRmsNormBackward:
-    case Op::kSiluMul:
-    case Op::kSiluMulBackward:
+    case Op::kLayerNorm:
+    case Op::kLayerNormBackward:
+      PrepareNorm(c);
+      break;
+    case Op::kActivate:
+    case Op::kActivateBackward:
+    case Op::kActivateMul:
+    case Op::kActivateMulBackward:
+      PrepareActivation(c);
+      break;
     case Op::kAdd:
-      PrepareRows(c);
+    case Op::kAddBias:
+    case Op::kScale:
+    case Op::kSoftCap:
+      PrepareElementwise(c);
+      break;
+    case Op::kRoute:
+    case Op::kRouteBackward:
+      PrepareRouter(c);
+      break;
+    case Op::kGatherRows:
+    case Op::kScatterAddRows:
+    case Op::kScaleRows:
+    case Op::kRowDots:
+      PrepareExpertRows(c);
       break;
     case Op::kRope:
     case Op::kRopeBackward:
@@ -159,11 +181,11 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed) : backend
 void PreparedOp::PrepareProduct(const Case& c) {
   Backend& backend = backend_;
   if (c.op == Op::kLinear) {
-    const TensorView x = Input("x", {c.m, c.k}), y = Result("y", {c.m, c.n}, c.mode);
+    const TensorView x = Input("x", {c.m, c.k}, c.dtype), y = Result("y", {c.m, c.n}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::Linear(backend, x, w, c.mode, y); };
   } else if (c.op == Op::kLinearBackwardInput) {
-    const TensorView dy = Input("dy", {c.m, c.n}), dx = Result("dx", {c.m, c.k}, c.mode);
+    const TensorView dy = Input("dy", {c.m, c.n}, c.dtype), dx = Result("dx", {c.m, c.k}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::LinearBackwardInput(backend, dy, w, c.mode, dx); };
   } else {
@@ -183,26 +205,98 @@ void PreparedOp::PrepareProduct(const Case& c) {
   }
 }
 
-void PreparedOp::PrepareRows(const Case& c) {
+void PreparedOp::PrepareNorm(const Case& c) {
   Backend& backend = backend_;
   const Shape shape{c.m, c.k};
+  const TensorView x = Input("x", shape), weight = Input("weight", {c.k});
   if (c.op == Op::kRmsNorm) {
-    const TensorView x = Input("x", shape), weight = Input("weight", {c.k}), y = Output("y", shape);
+    const TensorView y = Output("y", shape);
     run_ = [=, &backend] { ops::RmsNorm(backend, x, weight, kNormEpsilon, y); };
-  } else if (c.op == Op::kRmsNormBackward) {
-    const TensorView x = Input("x", shape), weight = Input("weight", {c.k}), dy = Input("dy", shape);
-    const TensorView dx = Result("dx", shape, c.mode);
-    run_ = [=, &backend] { ops::RmsNormBackward(backend, x, weight, kNormEpsilon, dy, c.mode, dx); };
-  } else if (c.op == Op::kSiluMul) {
-    const TensorView gate = Input("gate", shape), up = Input("up", shape), y = Output("y", shape);
-    run_ = [=, &backend] { ops::SiluMul(backend, gate, up, y); };
-  } else if (c.op == Op::kSiluMulBackward) {
-    const TensorView gate = Input("gate", shape), up = Input("up", shape), dy = Input("dy", shape);
-    const TensorView dgate = Output("dgate", shape), dup = Output("dup", shape);
-    run_ = [=, &backend] { ops::SiluMulBackward(backend, gate, up, dy, dgate, dup); };
+  } else if (c.op == Op::kLayerNorm) {
+    const TensorView bias = Input("bias", {c.k}), y = Output("y", shape);
+    run_ = [=, &backend] { ops::LayerNorm(backend, x, weight, bias, kNormEpsilon, y); };
   } else {
-    const TensorView x = Input("x", shape), y = InOut("y", shape);
+    const TensorView dy = Input("dy", shape), dx = Result("dx", shape, c.mode);
+    run_ = [=, &backend] {
+      const auto backward = c.op == Op::kRmsNormBackward ? ops::RmsNormBackward : ops::LayerNormBackward;
+      backward(backend, x, weight, kNormEpsilon, dy, c.mode, dx);
+    };
+  }
+}
+
+void PreparedOp::PrepareActivation(const Case& c) {
+  Backend& backend = backend_;
+  const Shape shape{c.m, c.k};
+  const bool gated = c.op == Op::kActivateMul || c.op == Op::kActivateMulBackward;
+  const TensorView x = Input(gated ? "gate" : "x", shape), up = gated ? Input("up", shape) : TensorView();
+  if (c.op == Op::kActivate || c.op == Op::kActivateMul) {
+    const TensorView y = Output("y", shape);
+    run_ = [=, &backend] {
+      gated ? ops::ActivateMul(backend, c.activation, x, up, y) : ops::Activate(backend, c.activation, x, y);
+    };
+    return;
+  }
+  const TensorView dy = Input("dy", shape), dx = Output(gated ? "dgate" : "dx", shape);
+  const TensorView dup = gated ? Output("dup", shape) : TensorView();
+  run_ = [=, &backend] {
+    if (gated) {
+      ops::ActivateMulBackward(backend, c.activation, x, up, dy, {dx, dup});
+    } else {
+      ops::ActivateBackward(backend, c.activation, x, dy, dx);
+    }
+  };
+}
+
+void PreparedOp::PrepareElementwise(const Case& c) {
+  Backend& backend = backend_;
+  const TensorView y = InOut("y", {c.m, c.k});
+  if (c.op == Op::kAdd) {
+    const TensorView x = Input("x", {c.m, c.k});
     run_ = [=, &backend] { ops::Add(backend, x, y); };
+  } else if (c.op == Op::kAddBias) {
+    const TensorView bias = Input("bias", {c.k});
+    run_ = [=, &backend] { ops::AddBias(backend, bias, y); };
+  } else if (c.op == Op::kScale) {
+    run_ = [=, &backend] { ops::Scale(backend, kFactor, y); };
+  } else {
+    run_ = [=, &backend] { ops::SoftCap(backend, kCap, y); };
+  }
+}
+
+void PreparedOp::PrepareRouter(const Case& c) {
+  Backend& backend = backend_;
+  const TensorView logits = Input("logits", {c.m, c.n});
+  const RouterOptions options{.top_k = c.top_k, .normalize = c.normalize};
+  const Shape shape{c.m, c.top_k};
+  sampled_.assign(c.m * c.top_k, static_cast<int32_t>(kUnwritten));
+  if (c.op == Op::kRoute) {
+    const TensorView weights = Output("weights", shape);
+    run_ = [=, this, &backend] { ops::Route(backend, logits, options, sampled_, weights); };
+    return;
+  }
+  const TensorView scratch = Output("scratch", shape);
+  ops::Route(backend, logits, options, sampled_, scratch);
+  const TensorView dweights = Input("dweights", shape), dlogits = Output("dlogits", {c.m, c.n});
+  run_ = [=, this, &backend] { ops::RouteBackward(backend, logits, options, sampled_, {dweights, dlogits}); };
+}
+
+void PreparedOp::PrepareExpertRows(const Case& c) {
+  Backend& backend = backend_;
+  for (int64_t row = 0; row < c.m; ++row) ids_.push_back(TargetOf(c, row));
+  inputs_["factors"] = RandomValues(seed_++, c.m);
+  factors_.assign(inputs_["factors"].begin(), inputs_["factors"].end());
+  if (c.op == Op::kGatherRows) {
+    const TensorView x = Input("x", {c.n, c.k}), y = Output("y", {c.m, c.k});
+    run_ = [=, this, &backend] { ops::GatherRows(backend, x, ids_, y); };
+  } else if (c.op == Op::kScatterAddRows) {
+    const TensorView x = Input("x", {c.m, c.k}), y = InOut("y", {c.n, c.k});
+    run_ = [=, this, &backend] { ops::ScatterAddRows(backend, x, ids_, factors_, y); };
+  } else if (c.op == Op::kScaleRows) {
+    const TensorView y = InOut("y", {c.m, c.k});
+    run_ = [=, this, &backend] { ops::ScaleRows(backend, factors_, y); };
+  } else {
+    const TensorView x = Input("x", {c.m, c.k}), y = Input("y", {c.m, c.k}), dots = Output("dots", {c.m});
+    run_ = [=, &backend] { ops::RowDots(backend, x, y, {dots.f32(), static_cast<size_t>(c.m)}); };
   }
 }
 
@@ -236,22 +330,22 @@ void PreparedOp::PrepareAttention(const Case& c) {
   const TensorView q = Input("q", q_shape);
   pool_ = std::make_unique<TestKvPool>(backend_, c, seed_++);
   pool_->Fill(Input("k", kv_shape, c.dtype), Input("v", kv_shape, c.dtype));
-  const float scale = AttentionScale(c);
+  const AttentionOptions options = OptionsOf(c);
   Backend& backend = backend_;
   const TestKvPool& pool = *pool_;
   const Shape lse_shape{c.m, c.num_heads()};
   if (c.op == Op::kAttention) {
     const TensorView out = Output("out", q_shape), lse = Output("lse", lse_shape);
-    run_ = [=, &backend, &pool] { ops::Attention(backend, pool.rows(), q, pool.kv(), scale, out, lse); };
+    run_ = [=, &backend, &pool] { ops::Attention(backend, pool.rows(), q, pool.kv(), options, out, lse); };
     return;
   }
   CHECK_EQ(c.sequences.size(), 1u);
   const TensorView out = Input("out", q_shape), lse = Input("lse", lse_shape);
-  ops::Attention(backend, pool.rows(), q, pool.kv(), scale, out, lse);
+  ops::Attention(backend, pool.rows(), q, pool.kv(), options, out, lse);
   const AttentionBackwardArgs args{.first_position = c.sequences[0].first_position,
                                    .blocks = pool.rows()[0].blocks,
                                    .kv = pool.kv(),
-                                   .scale = scale,
+                                   .options = options,
                                    .q = q,
                                    .out = out,
                                    .dout = Input("dout", q_shape),
@@ -271,11 +365,11 @@ void PreparedOp::PrepareHead(const Case& c) {
     inputs_["ids"].assign(ids_.begin(), ids_.end());
     run_ = [this, &backend, &table, x] { ops::Embedding(backend, ids_, table, x); };
   } else if (c.op == Op::kLinearCrossEntropy) {
-    const TensorView x = Input("x", {c.m, c.k}), dx = Output("dx", {c.m, c.k});
-    const Matrix& head = Weight("weight", c.n, c.k, c.dtype);
+    const TensorView x = Input("x", {c.m, c.k}, c.dtype), dx = Output("dx", {c.m, c.k});
+    const LmHead head = {Weight("weight", c.n, c.k, c.dtype), c.soft_cap};
     for (int64_t row = 0; row < c.m; ++row) ids_.push_back(LabelOf(c, row));
     host_outputs_["losses"].assign(c.m, kUnwritten);
-    run_ = [this, &backend, &head, x, dx] {
+    run_ = [this, &backend, head, x, dx] {
       ops::LinearCrossEntropy(backend, x, head, ids_, host_outputs_.at("losses"), dx);
     };
   } else {

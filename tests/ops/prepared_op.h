@@ -52,7 +52,11 @@ class PreparedOp {
 
  private:
   void PrepareProduct(const Case& c);
-  void PrepareRows(const Case& c);
+  void PrepareNorm(const Case& c);
+  void PrepareActivation(const Case& c);
+  void PrepareElementwise(const Case& c);
+  void PrepareRouter(const Case& c);
+  void PrepareExpertRows(const Case& c);
   void PrepareRope(const Case& c);
   void PrepareAttention(const Case& c);
   void PrepareHead(const Case& c);
@@ -73,7 +77,8 @@ class PreparedOp {
   std::vector<std::unique_ptr<Matrix>> matrices_;
   std::unique_ptr<TestKvPool> pool_;
   Tensors host_outputs_;                // f64
-  std::vector<int32_t> ids_, sampled_;  // ids_: token ids or labels given
+  std::vector<int32_t> ids_, sampled_;  // given: token ids, labels, rows; drawn: tokens, experts
+  std::vector<float> factors_;
   std::vector<SampleRequest> requests_;
   std::function<void()> run_;
 };

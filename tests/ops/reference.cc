@@ -107,6 +107,20 @@ Tensors RmsNormBackward(const Case& c, const Tensors& in) {
   return {{"dx", dx}};
 }
 
+struct NormalizedRow {
+  Values unit;  // (x - mean) / deviation
+  double reciprocal;
+};
+NormalizedRow Normalized(const double* x, int64_t k) {
+  const double count = static_cast<double>(k), mean = std::accumulate(x, x + k, 0.0) / count;
+  Values unit(x, x + k);
+  for (double& value : unit) value -= mean;
+  const double variance = std::inner_product(unit.begin(), unit.end(), unit.begin(), 0.0) / count;
+  const double reciprocal = 1 / std::sqrt(variance + kNormEpsilon);
+  for (double& value : unit) value *= reciprocal;
+  return {unit, reciprocal};
+}
+
 // sign -1 is the inverse rotation.
 Tensors Rope(const Case& c, const Tensors& in, const std::string& name, double sign) {
   Values x = in.at(name);
@@ -132,22 +146,149 @@ double Sigmoid(double x) {
   return 1 / (1 + std::exp(-x));
 }
 
-Tensors SiluMul(const Tensors& in) {
-  const Values &gate = in.at("gate"), &up = in.at("up");
-  Values y(gate.size());
-  for (size_t i = 0; i < y.size(); ++i) y[i] = gate[i] * Sigmoid(gate[i]) * up[i];
+Tensors LayerNorm(const Case& c, const Tensors& in) {
+  const Values &x = in.at("x"), &weight = in.at("weight"), &bias = in.at("bias");
+  Values y(c.m * c.k);
+  for (int64_t row = 0; row < c.m; ++row) {
+    const Values unit = Normalized(&x[row * c.k], c.k).unit;
+    for (int64_t i = 0; i < c.k; ++i) y[row * c.k + i] = unit[i] * weight[i] + bias[i];
+  }
   return {{"y", y}};
 }
 
-Tensors SiluMulBackward(const Tensors& in) {
-  const Values &gate = in.at("gate"), &up = in.at("up"), &dy = in.at("dy");
-  Values dgate(gate.size()), dup(gate.size());
-  for (size_t i = 0; i < gate.size(); ++i) {
-    const double s = Sigmoid(gate[i]);
-    dgate[i] = dy[i] * up[i] * s * (1 + gate[i] * (1 - s));
-    dup[i] = dy[i] * gate[i] * s;
+Tensors LayerNormBackward(const Case& c, const Tensors& in) {
+  const Values &x = in.at("x"), &weight = in.at("weight"), &dy = in.at("dy");
+  Values dx = Initial(in, "dx", c.m * c.k);
+  const double count = static_cast<double>(c.k);
+  for (int64_t row = 0; row < c.m; ++row) {
+    const NormalizedRow normalized = Normalized(&x[row * c.k], c.k);
+    Values g(c.k);
+    for (int64_t i = 0; i < c.k; ++i) g[i] = dy[row * c.k + i] * weight[i];
+    const double mean = std::accumulate(g.begin(), g.end(), 0.0) / count;
+    const double pull = std::inner_product(g.begin(), g.end(), normalized.unit.begin(), 0.0) / count;
+    for (int64_t i = 0; i < c.k; ++i) {
+      dx[row * c.k + i] += normalized.reciprocal * (g[i] - mean - normalized.unit[i] * pull);
+    }
   }
-  return {{"dgate", dgate}, {"dup", dup}};
+  return {{"dx", dx}};
+}
+
+// An activation's value and its slope.
+std::pair<double, double> Activated(Activation kind, double x) {
+  switch (kind) {
+    case Activation::kSilu: {
+      const double s = Sigmoid(x);
+      return {x * s, s * (1 + x * (1 - s))};
+    }
+    case Activation::kGeluTanh: {
+      const double root = std::sqrt(2 / M_PI), t = std::tanh(root * (x + 0.044715 * x * x * x));
+      return {0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * root * (1 + 3 * 0.044715 * x * x)};
+    }
+    case Activation::kGelu: {
+      const double phi = 0.5 * std::erfc(-x / std::sqrt(2.0));
+      return {x * phi, phi + x * std::exp(-0.5 * x * x) / std::sqrt(2 * M_PI)};
+    }
+    case Activation::kRelu:
+      return {std::max(x, 0.0), x > 0 ? 1.0 : 0.0};
+  }
+  return {};
+}
+
+// x or gate, with up where there is one.
+Tensors Activate(const Case& c, const Tensors& in) {
+  const bool gated = c.op == Op::kActivateMul;
+  Values y = in.at(gated ? "gate" : "x");
+  for (size_t i = 0; i < y.size(); ++i) y[i] = Activated(c.activation, y[i]).first * (gated ? in.at("up")[i] : 1.0);
+  return {{"y", y}};
+}
+
+Tensors ActivateBackward(const Case& c, const Tensors& in) {
+  const bool gated = c.op == Op::kActivateMulBackward;
+  const Values &x = in.at(gated ? "gate" : "x"), &dy = in.at("dy");
+  Values dx(x.size()), dup(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto [value, slope] = Activated(c.activation, x[i]);
+    dx[i] = dy[i] * slope * (gated ? in.at("up")[i] : 1.0);
+    dup[i] = dy[i] * value;
+  }
+  return gated ? Tensors{{"dgate", dx}, {"dup", dup}} : Tensors{{"dx", dx}};
+}
+
+Tensors Elementwise(const Case& c, const Tensors& in) {
+  Values y = in.at("y");
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (c.op == Op::kAdd) y[i] += in.at("x")[i];
+    if (c.op == Op::kAddBias) y[i] += in.at("bias")[i % c.k];
+    if (c.op == Op::kScale) y[i] *= kFactor;
+    if (c.op == Op::kSoftCap) y[i] = kCap * std::tanh(y[i] / kCap);
+    if (c.op == Op::kScaleRows) y[i] *= in.at("factors")[i / c.k];
+  }
+  return {{"y", y}};
+}
+
+// The router's choice for one row, and what backward needs of it.
+struct RoutedRow {
+  RoutedRow(const Case& c, const double* logits) : probabilities(logits, logits + c.n), chosen(c.n) {
+    const double max = *std::max_element(probabilities.begin(), probabilities.end());
+    double sum = 0;
+    for (double& p : probabilities) sum += p = std::exp(p - max);
+    for (double& p : probabilities) p /= sum;
+    std::iota(chosen.begin(), chosen.end(), 0);
+    std::stable_sort(chosen.begin(), chosen.end(), [&](int a, int b) { return probabilities[a] > probabilities[b]; });
+    chosen.resize(c.top_k);
+    std::sort(chosen.begin(), chosen.end());
+    for (const int expert : chosen) divisor += c.normalize ? probabilities[expert] : 0;
+    if (!c.normalize) divisor = 1;
+  }
+  Values probabilities;
+  std::vector<int> chosen;
+  double divisor = 0;
+};
+
+Tensors Route(const Case& c, const Tensors& in) {
+  Values experts, weights;
+  for (int64_t row = 0; row < c.m; ++row) {
+    const RoutedRow routed(c, &in.at("logits")[row * c.n]);
+    for (const int expert : routed.chosen) {
+      experts.push_back(expert);
+      weights.push_back(routed.probabilities[expert] / routed.divisor);
+    }
+  }
+  return {{"sampled", experts}, {"weights", weights}};
+}
+
+Tensors RouteBackward(const Case& c, const Tensors& in) {
+  Values dlogits(c.m * c.n);
+  for (int64_t row = 0; row < c.m; ++row) {
+    const RoutedRow routed(c, &in.at("logits")[row * c.n]);
+    const double* dw = &in.at("dweights")[row * c.top_k];
+    // The Jacobian entry by entry: w_i = p_i / S, dp_i / dl_j = p_i (delta_ij - p_j).
+    for (int j = 0; j < c.n; ++j) {
+      double ds = 0;
+      const auto dp = [&](int i) { return routed.probabilities[i] * ((i == j ? 1 : 0) - routed.probabilities[j]); };
+      for (const int i : routed.chosen) ds += c.normalize ? dp(i) : 0;
+      for (int i = 0; i < c.top_k; ++i) {
+        const int expert = routed.chosen[i];
+        const double s = routed.divisor;
+        dlogits[row * c.n + j] += dw[i] * (dp(expert) / s - routed.probabilities[expert] * ds / (s * s));
+      }
+    }
+  }
+  return {{"dlogits", dlogits}};
+}
+
+Tensors ExpertRows(const Case& c, const Tensors& in) {
+  const Values& x = in.at("x");
+  Values y = c.op == Op::kScatterAddRows ? in.at("y") : Values(c.m * c.k), dots(c.m);
+  for (int64_t row = 0; row < c.m; ++row) {
+    for (int64_t i = 0; i < c.k; ++i) {
+      const int64_t here = row * c.k + i, there = TargetOf(c, row) * c.k + i;
+      if (c.op == Op::kGatherRows) y[here] = x[there];
+      if (c.op == Op::kScatterAddRows) y[there] += in.at("factors")[row] * x[here];
+      if (c.op == Op::kRowDots) dots[row] += x[here] * in.at("y")[here];
+    }
+  }
+  return c.op == Op::kRowDots ? Tensors{{"dots", dots}} : Tensors{{"y", y}};
 }
 
 // Calls fn(row of q, query head, first row of the sequence in k and v, kv head, positions seen).
@@ -171,9 +312,16 @@ struct AttentionRow {
         q_at((row * c.num_heads() + head) * dim),
         kv_at(kv_row * width + kv_head * dim),
         scale(AttentionScale(c)),
-        p(seen) {
+        p(seen),
+        slope(seen, 1.0) {
     const double *q = &in.at("q")[q_at], *k = &in.at("k")[kv_at];
     for (int j = 0; j < seen; ++j) p[j] = scale * std::inner_product(q, q + dim, k + j * width, 0.0);
+    for (int j = 0; j < seen && c.soft_cap > 0; ++j) {
+      const double t = std::tanh(p[j] / c.soft_cap);
+      p[j] = c.soft_cap * t;
+      slope[j] = 1 - t * t;
+    }
+    if (c.window > 0 && seen > c.window) std::fill(p.begin(), p.end() - c.window, -INFINITY);
     const double max = *std::max_element(p.begin(), p.end());
     double sum = 0;
     for (double& value : p) sum += value = std::exp(value - max);
@@ -182,7 +330,7 @@ struct AttentionRow {
   }
   int64_t dim, width, seen, q_at, kv_at;
   double scale, lse;
-  Values p;
+  Values p, slope;  // slope: of the soft cap
 };
 
 Tensors Attention(const Case& c, const Tensors& in) {
@@ -208,7 +356,7 @@ Tensors AttentionBackward(const Case& c, const Tensors& in) {
     for (int j = 0; j < seen; ++j) dp[j] = std::inner_product(dout, dout + r.dim, v + j * r.width, 0.0);
     const double mean = std::inner_product(dp.begin(), dp.end(), r.p.begin(), 0.0);
     for (int j = 0; j < seen; ++j) {
-      const double ds = r.p[j] * (dp[j] - mean) * r.scale;
+      const double ds = r.p[j] * (dp[j] - mean) * r.slope[j] * r.scale;
       for (int64_t d = 0; d < r.dim; ++d) {
         dq[r.q_at + d] += ds * k[j * r.width + d];
         dk[r.kv_at + j * r.width + d] += ds * q[r.q_at + d];
@@ -229,11 +377,17 @@ Tensors LinearCrossEntropy(const Case& c, const Tensors& in) {
       std::fill(p, p + c.n, 0.0);  // no gradient either
       continue;
     }
+    Values slope(c.n, 1.0);
+    for (int64_t i = 0; i < c.n && c.soft_cap > 0; ++i) {
+      const double t = std::tanh(p[i] / c.soft_cap);
+      p[i] = c.soft_cap * t;
+      slope[i] = 1 - t * t;
+    }
     const double max = *std::max_element(p, p + c.n), target = p[label];
     double sum = 0;
     for (int64_t i = 0; i < c.n; ++i) sum += std::exp(p[i] - max);
     losses[row] = max + std::log(sum) - target;
-    for (int64_t i = 0; i < c.n; ++i) p[i] = std::exp(p[i] - max) / sum - (i == label ? 1 : 0);
+    for (int64_t i = 0; i < c.n; ++i) p[i] = (std::exp(p[i] - max) / sum - (i == label ? 1 : 0)) * slope[i];
   }
   AddProduct(c.m, c.k, c.n, 1, Plain(logits, c.n), Plain(in.at("weight"), c.k), dx);
   return {{"losses", losses}, {"dx", dx}};
@@ -284,15 +438,30 @@ Tensors Reference(const Case& c, const Tensors& in) {
       return Rope(c, in, "x", 1);
     case Op::kRopeBackward:
       return Rope(c, in, "dx", -1);
-    case Op::kSiluMul:
-      return SiluMul(in);
-    case Op::kSiluMulBackward:
-      return SiluMulBackward(in);
-    case Op::kAdd: {
-      Values y = in.at("y");
-      for (size_t i = 0; i < y.size(); ++i) y[i] += in.at("x")[i];
-      return {{"y", y}};
-    }
+    case Op::kLayerNorm:
+      return LayerNorm(c, in);
+    case Op::kLayerNormBackward:
+      return LayerNormBackward(c, in);
+    case Op::kActivate:
+    case Op::kActivateMul:
+      return Activate(c, in);
+    case Op::kActivateBackward:
+    case Op::kActivateMulBackward:
+      return ActivateBackward(c, in);
+    case Op::kAdd:
+    case Op::kAddBias:
+    case Op::kScale:
+    case Op::kSoftCap:
+    case Op::kScaleRows:
+      return Elementwise(c, in);
+    case Op::kRoute:
+      return Route(c, in);
+    case Op::kRouteBackward:
+      return RouteBackward(c, in);
+    case Op::kGatherRows:
+    case Op::kScatterAddRows:
+    case Op::kRowDots:
+      return ExpertRows(c, in);
     case Op::kAttention:
       return Attention(c, in);
     case Op::kAttentionBackward:

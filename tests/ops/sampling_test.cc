@@ -171,10 +171,10 @@ TEST_P(SamplingTest, NotFiniteRowsGiveMinusOneAndSpareTheOthers) {
   }
 }
 
-TEST_P(SamplingTest, RowWithoutAnyTokenLeftGivesMinusOne) {
+TEST_P(SamplingTest, RowWithoutAnyTokenLeftSaysSo) {
   for (const SamplingParams& params :
        std::vector<SamplingParams>{{.temperature = 0}, {.temperature = 1}, {.temperature = 1, .top_k = 2}}) {
-    EXPECT_EQ(SampleOne({-kInfinity, -kInfinity, -kInfinity}, params), -1);
+    EXPECT_EQ(SampleOne({-kInfinity, -kInfinity, -kInfinity}, params), kNoTokenAllowed);
   }
 }
 

@@ -88,6 +88,11 @@ class FakeInference : public InferenceApi {
   }
   Running WaitForRequest() { return WaitForRequests(1)[0]; }
 
+  std::vector<std::string> aborted() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return aborted_;
+  }
+
   std::string WaitForAbort() {
     std::unique_lock<std::mutex> lock(mutex_);
     CHECK(changed_.wait_for(lock, kTestPatience, [&] { return !aborted_.empty(); })) << "no abort came";
@@ -243,7 +248,10 @@ struct FakeEngine {
 
   ServeParts parts() {
     ServeParts parts;
-    parts.model = {.tokenizer = &tokenizer, .defaults = {.eos_token_ids = {2}}, .max_context = kMaxContext};
+    parts.model = {.tokenizer = &tokenizer,
+                   .defaults = {.eos_token_ids = {2}},
+                   .max_context = kMaxContext,
+                   .vocab = tokenizer.vocab_size()};
     parts.inference = &inference;
     parts.fine_tuning = &fine_tuning;
     parts.adapters = &adapters;

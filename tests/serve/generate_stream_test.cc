@@ -1,5 +1,6 @@
 // Inference.Generate over the wire: streaming, ends, cancellation, slow and many readers.
 #include <atomic>
+#include <cmath>
 #include <fstream>
 
 #include "gmock/gmock.h"
@@ -89,6 +90,95 @@ TEST_F(GenerateTest, EveryFieldOfTheRequestArrives) {
   EXPECT_EQ(got.deadline, absl::InfiniteFuture());
   context_.TryCancel();
   reader->Finish();
+}
+
+TEST_F(GenerateTest, EverySamplingFieldArrives) {
+  v1::GenerateRequest request = TextRequest("hi");
+  v1::Sampling& sampling = *request.mutable_sampling();
+  sampling.set_min_p(0.25f);
+  sampling.set_typical_p(0.5f);
+  sampling.set_presence_penalty(1.5f);
+  sampling.set_frequency_penalty(-0.5f);
+  sampling.set_repetition_penalty(1.25f);
+  (*sampling.mutable_logit_bias())[7] = -3;
+  (*sampling.mutable_logit_bias())[2] = 4;
+  sampling.add_allowed_token_ids(5);
+  sampling.add_bad_words("x");
+  sampling.add_bad_token_sequences()->add_ids(8);
+  request.mutable_stopping()->set_min_tokens(3);
+  request.mutable_stopping()->set_include_stop_str_in_output(true);
+  request.set_logprobs(2);
+  request.set_prompt_logprobs(0);
+  const auto reader = Start(request);
+  const GenerateRequest got = engine_.inference.WaitForRequest().request;
+  EXPECT_EQ(got.sampling.min_p, 0.25f);
+  EXPECT_EQ(got.sampling.typical_p, 0.5f);
+  EXPECT_EQ(got.sampling.presence_penalty, 1.5f);
+  EXPECT_EQ(got.sampling.frequency_penalty, -0.5f);
+  EXPECT_EQ(got.sampling.repetition_penalty, 1.25f);
+  const TokenRules& rules = *got.sampling.rules;
+  ASSERT_EQ(rules.logit_bias.size(), 2u);
+  EXPECT_EQ(rules.logit_bias[0].token, 2);
+  EXPECT_EQ(rules.logit_bias[1].bias, -3);
+  EXPECT_THAT(rules.allowed_token_ids, ElementsAre(5));
+  EXPECT_EQ(rules.bad_words.size(), 3u);
+  EXPECT_EQ(got.stop.min_tokens, 3);
+  EXPECT_TRUE(got.stop.include_stop_in_text);
+  EXPECT_EQ(got.sampling.num_logprobs, 2);
+  EXPECT_EQ(got.prompt_logprobs, 0);
+  context_.TryCancel();
+  reader->Finish();
+}
+
+TEST_F(GenerateTest, ANotANumberInLogitBiasIsRefusedOverTheWire) {
+  v1::GenerateRequest request = TextRequest("hi");
+  (*request.mutable_sampling()->mutable_logit_bias())[7] = std::nanf("");
+  const grpc::Status status = Refusal(request);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(), "logit_bias of token 7 is nan, want -100 to 100");
+}
+
+TEST_F(GenerateTest, LogprobsCarryTextAndBytes) {
+  const auto reader = Start(TextRequest("hi"));
+  const FakeInference::Running running = engine_.inference.WaitForRequest();
+  GenerationUpdate update = Update({'a' + 1}, "a", 1);
+  update.prompt_logprobs = {{.token = 'h' + 1}, {.token = 'i' + 1, .logprob = -2}};
+  update.logprobs = {{.token = 'a' + 1, .logprob = -1, .top = {{.token = 0xff + 1, .logprob = -0.5f}}}};
+  running.sink->OnUpdate(std::move(update));
+  running.sink->OnEnd({.status = absl::OkStatus(), .stop_string = "END"});
+  v1::GenerateResponse response, last;
+  ASSERT_TRUE(reader->Read(&response));
+  ASSERT_EQ(response.prompt_logprobs_size(), 2);
+  EXPECT_FALSE(response.prompt_logprobs(0).token().has_logprob());
+  EXPECT_EQ(response.prompt_logprobs(1).token().logprob(), -2);
+  ASSERT_EQ(response.logprobs_size(), 1);
+  EXPECT_EQ(response.logprobs(0).token().text(), "a");
+  EXPECT_EQ(response.logprobs(0).top(0).bytes(), "\xff");
+  EXPECT_EQ(response.logprobs(0).top(0).text(), "\uFFFD");
+  last = response;
+  while (reader->Read(&response)) last = response;
+  EXPECT_EQ(last.stop_string(), "END");
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+TEST_F(GenerateTest, ManyPromptLogprobsComeInSeveralMessages) {
+  const auto reader = Start(TextRequest("hi"));
+  const FakeInference::Running running = engine_.inference.WaitForRequest();
+  GenerationUpdate update = Update({'a' + 1}, "a", 1);
+  update.prompt_logprobs.assign(20000, {.token = 5, .logprob = -1, .top = std::vector<TokenLogprob>(20)});
+  running.sink->OnUpdate(std::move(update));
+  running.sink->OnEnd({.status = absl::OkStatus()});
+  v1::GenerateResponse response;
+  int total = 0, tokens = 0;
+  while (reader->Read(&response)) {
+    EXPECT_LT(response.ByteSizeLong(), 256u << 10);
+    if (response.prompt_logprobs_size() > 0) EXPECT_EQ(tokens, 0) << "behind the first token";
+    total += response.prompt_logprobs_size();
+    tokens += response.token_ids_size();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(total, 20000);
+  EXPECT_EQ(tokens, 1);
 }
 
 TEST_F(GenerateTest, TheClientsDeadlineReachesTheEngine) {

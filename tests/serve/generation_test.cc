@@ -175,9 +175,64 @@ TEST_F(GenerationTest, RefusesStopStrings) {
 }
 
 TEST_F(GenerationTest, RefusesStopTokens) {
-  EXPECT_EQ(Refusal({.prompt = "hi", .stop_token_ids = {1, -4}}), "stop_token_ids[1] is -4, want 0 to 2147483647");
+  EXPECT_EQ(Refusal({.prompt = "hi", .stop_token_ids = {1, -4}}),
+            "stop_token_ids[1] is -4, want a token id of the model: 0 to 256");
   EXPECT_EQ(Refusal({.prompt = "hi", .stop_token_ids = std::vector<int32_t>(1025)}),
             "stop_token_ids has 1025 ids, want at most 1024");
+}
+
+TEST_F(GenerationTest, ModelsDefaultsReachEverySamplingField) {
+  defaults_ = {.min_p = 0.1f, .typical_p = 0.9f, .repetition_penalty = 1.2f, .min_tokens = 4};
+  const auto request = Resolve({.prompt = "hi"});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->sampling.min_p, 0.1f);
+  EXPECT_EQ(request->sampling.typical_p, 0.9f);
+  EXPECT_EQ(request->sampling.repetition_penalty, 1.2f);
+  EXPECT_EQ(request->stop.min_tokens, 4);
+  EXPECT_EQ(Resolve({.prompt = "hi", .max_tokens = 2})->stop.min_tokens, 2) << "a default gives way to the request";
+}
+
+TEST_F(GenerationTest, RefusesSamplingFieldsOutOfRange) {
+  const float nan = std::nanf("");
+  EXPECT_EQ(Refusal({.prompt = "hi", .min_p = 1.5f}), "min_p is 1.5, want 0 to 1");
+  EXPECT_EQ(Refusal({.prompt = "hi", .min_p = nan}), "min_p is nan, want 0 to 1");
+  EXPECT_EQ(Refusal({.prompt = "hi", .typical_p = 0.0f}), "typical_p is 0, want more than 0 and at most 1");
+  EXPECT_EQ(Refusal({.prompt = "hi", .presence_penalty = 3.0f}), "presence_penalty is 3, want -2 to 2");
+  EXPECT_EQ(Refusal({.prompt = "hi", .frequency_penalty = nan}), "frequency_penalty is nan, want -2 to 2");
+  EXPECT_EQ(Refusal({.prompt = "hi", .repetition_penalty = 0.0f}), "repetition_penalty is 0, want 0.01 to 100");
+  EXPECT_EQ(Refusal({.prompt = "hi", .logprobs = 21}), "logprobs is 21, want 0 to 20");
+  EXPECT_EQ(Refusal({.prompt = "hi", .prompt_logprobs = -1}), "prompt_logprobs is -1, want 0 to 20");
+  EXPECT_EQ(Refusal({.prompt = "hi", .max_tokens = 5, .min_tokens = 6}), "min_tokens is 6, want 0 to 5");
+}
+
+TEST_F(GenerationTest, RefusesTokenRules) {
+  EXPECT_EQ(Refusal({.prompt = "hi", .logit_bias = {{3, std::nanf("")}}}),
+            "logit_bias of token 3 is nan, want -100 to 100");
+  EXPECT_EQ(Refusal({.prompt = "hi", .logit_bias = {{257, 1}}}),
+            "logit_bias' token is 257, want a token id of the model: 0 to 256");
+  EXPECT_EQ(Refusal({.prompt = "hi", .logit_bias = std::vector<TokenBias>(1025)}),
+            "logit_bias has 1025 entries, want at most 1024");
+  EXPECT_EQ(Refusal({.prompt = "hi", .allowed_token_ids = {0, -1}}),
+            "allowed_token_ids[1] is -1, want a token id of the model: 0 to 256");
+  EXPECT_EQ(Refusal({.prompt = "hi", .bad_words = {"a", ""}}), "bad_words[1] is empty, want a string");
+  EXPECT_EQ(Refusal({.prompt = "hi", .bad_words = std::vector<std::string>(257, "a")}),
+            "bad_words has 257 entries, want at most 256");
+  EXPECT_EQ(Refusal({.prompt = "hi", .bad_words = {"\xff"}}), "bad_words[0] is not UTF-8: byte 0xff at offset 0");
+  EXPECT_EQ(Refusal({.prompt = "hi", .bad_token_sequences = {{}}}),
+            "bad_token_sequences[0] has no token, want at least 1");
+  EXPECT_EQ(Refusal({.prompt = "hi", .bad_token_sequences = {{1, 999}}}),
+            "bad_token_sequences[0] is 999, want a token id of the model: 0 to 256");
+}
+
+TEST_F(GenerationTest, BadWordsBecomeTokensBareAndBehindASpace) {
+  const auto request = Resolve({.prompt = "hi", .bad_words = {"ab"}, .bad_token_sequences = {{9}}});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_THAT(request->sampling.rules->bad_words,
+              ElementsAre(ElementsAre('a' + 1, 'b' + 1), ElementsAre(' ' + 1, 'a' + 1, 'b' + 1), ElementsAre(9)));
+}
+
+TEST_F(GenerationTest, RequestsWithoutRulesCarryNone) {
+  EXPECT_EQ(Resolve({.prompt = "hi"})->sampling.rules, nullptr);
 }
 
 TEST_F(GenerationTest, ChatWithoutATemplateIsAFailedPrecondition) {

@@ -55,8 +55,8 @@ struct ForwardScratch {
 
 }  // namespace
 
-void CpuBackend::Attention(std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv, float scale,
-                           const TensorView& out, const TensorView& lse) {
+void CpuBackend::Attention(std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv,
+                           const AttentionOptions& options, const TensorView& out, const TensorView& lse) {
   const int dim = kv.head_dim;
   const int64_t num_heads = q.shape[1] / dim;
   const int group = static_cast<int>(num_heads / kv.num_kv_heads);
@@ -81,13 +81,15 @@ void CpuBackend::Attention(std::span<const SequenceRows> sequences, const Tensor
     const int64_t row = item.sequence->first_row + item.first_token, head_elements = static_cast<int64_t>(group) * dim;
     const ForwardScratch local(scratch + thread * per_thread, max_rows, dim);
     GatherHeads(q.f32() + row * num_heads * dim + item.kv_head * head_elements, num_heads * dim, item.num_tokens,
-                head_elements, scale, local.q);
+                head_elements, options.scale, local.q);
     cpu::AttentionForwardTile({.kv = &kv,
                                .blocks = item.sequence->blocks,
                                .kv_head = item.kv_head,
                                .group = group,
                                .num_tokens = item.num_tokens,
                                .first_position = item.sequence->first_position + item.first_token,
+                               .window = options.window,
+                               .soft_cap = options.soft_cap,
                                .q = local.q,
                                .scores = local.scores,
                                .score_stride = RoundUp(item.context(), 16),
@@ -107,6 +109,7 @@ namespace {
 // algorithm 2, with the whole row of scores at hand):
 //   P = exp(S - LSE)   dP = dO V^T   dS = P (dP - D)   D = rowsum(dO O)
 //   dV += P^T dO       dQ = s dS K   dK += s dS^T Q
+// With a soft cap, S = cap tanh(U / cap) and dU = dS (1 - (S / cap)^2) takes the place of dS in the last two.
 class HeadBackward {
  public:
   HeadBackward(const AttentionBackwardArgs& args, int kv_head, float* scratch)
@@ -146,7 +149,7 @@ class HeadBackward {
     const int64_t head_elements = static_cast<int64_t>(group_) * dim_;
     const int64_t offset = first * num_heads_ * dim_ + kv_head_ * head_elements;
     const int seen = args_.first_position + end;  // positions that the tile's last row sees
-    GatherHeads(args_.q.f32() + offset, num_heads_ * dim_, tokens, head_elements, args_.scale, q_);
+    GatherHeads(args_.q.f32() + offset, num_heads_ * dim_, tokens, head_elements, args_.options.scale, q_);
     GatherHeads(args_.out.f32() + offset, num_heads_ * dim_, tokens, head_elements, 1.0f, out_);
     GatherHeads(args_.dout.f32() + offset, num_heads_ * dim_, tokens, head_elements, 1.0f, dout_);
 
@@ -156,40 +159,56 @@ class HeadBackward {
                           .group = group_,
                           .num_tokens = tokens,
                           .first_position = args_.first_position + first,
+                          .window = args_.options.window,
+                          .soft_cap = args_.options.soft_cap,
                           .q = q_,
                           .scores = p_,
                           .score_stride = stride_});
     cpu::Gemm({.m = m, .n = RoundUp(seen, 16), .k = dim_}, {.data = dout_, .row_stride = dim_},
               {.data = values_, .k_stride = 16, .panel_stride = dim_ * 16}, {.data = ds_, .row_stride = stride_},
               false);
-    for (int64_t row = 0; row < m; ++row) ScoreGradient(first, row, seen);
+    // Whole blocks before the window of the tile's first row are nobody's.
+    const int64_t begin = cpu::FirstSeen(args_.first_position + first, args_.options.window) / 16 * 16;
+    for (int64_t row = 0; row < m; ++row) ScoreGradient(first, row, static_cast<int>(begin), seen);
 
     // q_ already carries the scale s, so dK += dS^T (s Q).
     const int64_t kv_row = static_cast<int64_t>(args_.kv.num_kv_heads) * dim_;
-    const cpu::GemmC dk{.data = args_.dk.f32() + kv_head_ * dim_, .row_stride = kv_row};
-    const cpu::GemmC dv{.data = args_.dv.f32() + kv_head_ * dim_, .row_stride = kv_row};
-    cpu::Gemm({.m = seen, .n = dim_, .k = m}, {.data = ds_ + last * stride_, .row_stride = 1, .k_stride = -stride_},
+    const int64_t kv_offset = begin * kv_row + kv_head_ * dim_, at = last * stride_ + begin;
+    const cpu::GemmC dk{.data = args_.dk.f32() + kv_offset, .row_stride = kv_row};
+    const cpu::GemmC dv{.data = args_.dv.f32() + kv_offset, .row_stride = kv_row};
+    const cpu::GemmShape into_kv = {.m = seen - begin, .n = dim_, .k = m};
+    cpu::Gemm(into_kv, {.data = ds_ + at, .row_stride = 1, .k_stride = -stride_},
               {.data = q_ + last * dim_, .k_stride = -dim_, .panel_stride = 16}, dk, true);
-    cpu::Gemm({.m = seen, .n = dim_, .k = m}, {.data = p_ + last * stride_, .row_stride = 1, .k_stride = -stride_},
+    cpu::Gemm(into_kv, {.data = p_ + at, .row_stride = 1, .k_stride = -stride_},
               {.data = dout_ + last * dim_, .k_stride = -dim_, .panel_stride = 16}, dv, true);
 
     // dQ = s dS K; out_ is free by now.
-    cpu::Gemm({.m = m, .n = dim_, .k = seen}, {.data = ds_, .row_stride = stride_},
-              {.data = keys_, .k_stride = dim_, .panel_stride = 16}, {.data = out_, .row_stride = dim_}, false);
-    for (int64_t i = 0; i < m * dim_; ++i) out_[i] *= args_.scale;
+    cpu::Gemm({.m = m, .n = dim_, .k = seen - begin}, {.data = ds_ + begin, .row_stride = stride_},
+              {.data = keys_ + begin * dim_, .k_stride = dim_, .panel_stride = 16}, {.data = out_, .row_stride = dim_},
+              false);
+    for (int64_t i = 0; i < m * dim_; ++i) out_[i] *= args_.options.scale;
     ScatterHeads(out_, tokens, head_elements, num_heads_ * dim_, args_.dq.f32() + offset);
   }
 
-  // Scores to P and dP to dS, in place, for one row of the tile; what the row does not see becomes 0.
-  void ScoreGradient(int first, int64_t row, int seen) {
+  // Scores to P and dP to dS (dU), in place, for one row of the tile; what the row does not see becomes 0.
+  void ScoreGradient(int first, int64_t row, int begin, int seen) {
     const int64_t token = first + row / group_, head = kv_head_ * group_ + row % group_;
     const int visible = args_.first_position + static_cast<int>(token) + 1;
-    float *p = p_ + row * stride_, *ds = ds_ + row * stride_;
-    cpu::ExpShifted(args_.lse.f32()[token * num_heads_ + head], visible, p);
-    const float d = cpu::Dot(out_ + row * dim_, dout_ + row * dim_, dim_);
-    for (int j = 0; j < visible; ++j) ds[j] = p[j] * (ds[j] - d);
-    std::fill(p + visible, p + seen, 0.0f);
-    std::fill(ds + visible, ds + seen, 0.0f);
+    const int first_seen = cpu::FirstSeen(visible - 1, args_.options.window), count = visible - first_seen;
+    float *p = p_ + row * stride_ + first_seen, *ds = ds_ + row * stride_ + first_seen;
+    const float d = cpu::Dot(out_ + row * dim_, dout_ + row * dim_, dim_), cap = args_.options.soft_cap;
+    for (int j = 0; j < count; ++j) ds[j] -= d;
+    if (cap > 0) {
+      cpu::SoftCap(cap, count, p);
+      for (int j = 0; j < count; ++j) ds[j] *= 1.0f - (p[j] / cap) * (p[j] / cap);
+    }
+    cpu::ExpShifted(args_.lse.f32()[token * num_heads_ + head], count, p);
+    for (int j = 0; j < count; ++j) ds[j] *= p[j];
+    for (float* values : {p_, ds_}) {
+      float* of_row = values + row * stride_;
+      std::fill(of_row + begin, of_row + first_seen, 0.0f);
+      std::fill(of_row + visible, of_row + seen, 0.0f);
+    }
   }
 
   const AttentionBackwardArgs& args_;

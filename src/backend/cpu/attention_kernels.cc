@@ -18,13 +18,18 @@ HWY_INLINE int64_t RowsBefore(const AttentionTile& tile, int position) {
   return static_cast<int64_t>(std::max(0, position - tile.first_position)) * tile.group;
 }
 
+// Where the first block that any row of the tile sees begins.
+HWY_INLINE int BeginOf(const AttentionTile& tile) {
+  return FirstSeen(tile.first_position, tile.window) / kKvBlock * kKvBlock;
+}
+
 // Block by block; rows whose last position lies before a block are left out of it.
 template <typename T>
 void Scores(const AttentionTile& tile) {
   const int dim = tile.kv->head_dim;
   const int64_t rows = static_cast<int64_t>(tile.num_tokens) * tile.group;
   const int end = tile.first_position + tile.num_tokens;
-  for (int position = 0; position < end; position += kKvBlock) {
+  for (int position = BeginOf(tile); position < end; position += kKvBlock) {
     const T* keys =
         static_cast<const T*>(tile.kv->keys) + KvHeadOffset(*tile.kv, tile.blocks[position / kKvBlock], tile.kv_head);
     const int64_t first = RowsBefore(tile, position);
@@ -35,12 +40,16 @@ void Scores(const AttentionTile& tile) {
 
 // Every row becomes exp(score - max); 1 / sum goes to scale. Positions a row does not see become 0.
 void Softmax(const AttentionTile& tile, float* scale) {
+  const int begin = BeginOf(tile);
   const int padded = (tile.first_position + tile.num_tokens + kKvBlock - 1) / kKvBlock * kKvBlock;
   for (int64_t row = 0; row < static_cast<int64_t>(tile.num_tokens) * tile.group; ++row) {
     const int visible = tile.first_position + static_cast<int>(row / tile.group) + 1;
     float* scores = tile.scores + row * tile.score_stride;
-    const float max = MaxLoop(scores, visible);
-    const float sum = ExpShiftedLoop(max, visible, scores);
+    const int first = FirstSeen(visible - 1, tile.window), count = visible - first;
+    if (tile.soft_cap > 0) SoftCapLoop(tile.soft_cap, count, scores + first);
+    const float max = MaxLoop(scores + first, count);
+    const float sum = ExpShiftedLoop(max, count, scores + first);
+    std::fill(scores + begin, scores + first, 0.0f);
     std::fill(scores + visible, scores + padded, 0.0f);
     scale[row] = 1.0f / sum;
     tile.lse[row] = max + std::log(sum);
@@ -52,14 +61,14 @@ template <typename T>
 void Values(const AttentionTile& tile) {
   const int dim = tile.kv->head_dim;
   const int64_t rows = static_cast<int64_t>(tile.num_tokens) * tile.group;
-  const int end = tile.first_position + tile.num_tokens;
-  for (int position = 0; position < end; position += kKvBlock) {
+  const int begin = BeginOf(tile), end = tile.first_position + tile.num_tokens;
+  for (int position = begin; position < end; position += kKvBlock) {
     const T* values =
         static_cast<const T*>(tile.kv->values) + KvHeadOffset(*tile.kv, tile.blocks[position / kKvBlock], tile.kv_head);
     const int64_t first = RowsBefore(tile, position);
     for (int d = 0; d < dim; d += 16) {
       PanelProduct(rows - first, std::min(kKvBlock, end - position), tile.scores + first * tile.score_stride + position,
-                   tile.score_stride, 1, values + d, dim, tile.out + first * dim + d, dim, position > 0);
+                   tile.score_stride, 1, values + d, dim, tile.out + first * dim + d, dim, position > begin);
     }
   }
 }

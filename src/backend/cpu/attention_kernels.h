@@ -1,6 +1,7 @@
 // Attention of a tile of query rows that share one KV head, single-threaded, vectorised at run time (Highway).
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "tandem/backend.h"
@@ -17,7 +18,9 @@ struct AttentionTile {
   int kv_head = 0;
   int group = 1;  // query heads per KV head
   int num_tokens = 0;
-  int first_position = 0;    // of the first token
+  int first_position = 0;  // of the first token
+  int window = 0;          // see AttentionOptions
+  float soft_cap = 0;
   const float* q = nullptr;  // [num_tokens * group, head_dim], scaled
   float* scores = nullptr;   // scratch [num_tokens * group, score_stride]
   int64_t score_stride = 0;  // >= positions seen, a multiple of 16
@@ -25,10 +28,16 @@ struct AttentionTile {
   float* lse = nullptr;      // [num_tokens * group]
 };
 
-// out = softmax(q K^T) V for every row over its own positions [0, first_position + token].
+// The first position that the row at `position` sees.
+inline int FirstSeen(int position, int window) {
+  return window == 0 ? 0 : std::max(0, position - window + 1);
+}
+
+// out = softmax(q K^T) V for every row over the positions it sees.
 void AttentionForwardTile(const AttentionTile& tile);
 
-// scores = q K^T over positions [0, last] rounded up to whole blocks: backward's first product.
+// scores = q K^T, before the soft cap, over the positions that any row of the tile sees, rounded outwards to whole
+// blocks: backward's first product.
 void AttentionScores(const AttentionTile& tile);
 
 }  // namespace tandem::cpu

@@ -1,30 +1,57 @@
 #include "backend/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "backend/cpu/dot_product.h"
 #include "base/check.h"
 
 namespace tandem {
 
-std::unique_ptr<Backend> CreateCpuBackend(int num_threads) {
-  return std::make_unique<CpuBackend>(num_threads);
+std::unique_ptr<Backend> CreateCpuBackend(int num_threads, Bf16Products bf16_products) {
+  return std::make_unique<CpuBackend>(num_threads, bf16_products);
 }
+
+CpuBackend::CpuBackend(int num_threads, Bf16Products bf16_products)
+    : bf16_layout_(bf16_products == Bf16Products::kFastest && cpu::HasBf16Dot() ? PackedMatrix::Layout::kDot
+                                                                                : PackedMatrix::Layout::kWide),
+      pool_(num_threads) {}
 
 std::string CpuBackend::name() const {
   const int threads = pool_.num_threads();
-  return absl::StrCat("cpu (", absl::AsciiStrToLower(cpu::InstructionSet()), ", ", threads,
+  const char* dot = bf16_layout_ == PackedMatrix::Layout::kDot ? "+bf16" : "";
+  return absl::StrCat("cpu (", absl::AsciiStrToLower(cpu::InstructionSet()), dot, ", ", threads,
                       threads == 1 ? " thread)" : " threads)");
 }
 
 std::unique_ptr<Matrix> CpuBackend::CreateMatrix(const TensorView& weight) {
-  return std::make_unique<PackedMatrix>(weight);
+  auto matrix =
+      std::make_unique<PackedMatrix>(weight, weight.dtype == DType::kBf16 ? bf16_layout_ : PackedMatrix::Layout::kWide);
+  PackAll(weight, *matrix);
+  return matrix;
 }
 
 void CpuBackend::UpdateMatrix(Matrix& matrix, const TensorView& weight) {
-  static_cast<PackedMatrix&>(matrix).Update(weight);
+  PackAll(weight, static_cast<PackedMatrix&>(matrix));
+}
+
+// On threads of its own: adapters are created beside a running step, which has the pool.
+void CpuBackend::PackAll(const TensorView& weight, PackedMatrix& matrix) const {
+  constexpr int64_t kWorthAThread = 1 << 19;  // elements: about 100 us of packing
+  const int64_t panels = matrix.num_panels();
+  const int64_t parts = std::clamp<int64_t>(weight.shape.num_elements() / kWorthAThread, 1, pool_.num_threads());
+  const auto pack = [&](int64_t part) {
+    const int64_t first = panels * part / parts;
+    matrix.Pack(weight, first, panels * (part + 1) / parts - first);
+  };
+  std::vector<std::thread> threads;
+  for (int64_t part = 1; part < parts; ++part) threads.emplace_back(pack, part);
+  pack(0);
+  for (std::thread& thread : threads) thread.join();
 }
 
 float* CpuBackend::Scratch(ScratchSlot slot, size_t elements) {

@@ -9,6 +9,7 @@
 
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/packed_matrix.h"
+#include "backend/cpu/sampling/token_sampler.h"
 #include "base/thread_pool.h"
 #include "tandem/backend.h"
 
@@ -16,7 +17,7 @@ namespace tandem {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int num_threads) : pool_(num_threads) {}
+  CpuBackend(int num_threads, Bf16Products bf16_products);
   std::string name() const override;
 
   std::unique_ptr<Matrix> CreateMatrix(const TensorView& weight) override;
@@ -32,24 +33,46 @@ class CpuBackend final : public Backend {
   void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) override;
   void RmsNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
                        Accumulate mode, const TensorView& dx) override;
+  void LayerNorm(const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
+                 const TensorView& y) override;
+  void LayerNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
+                         Accumulate mode, const TensorView& dx) override;
   void Rope(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
             const TensorView& x) override;
   void RopeBackward(std::span<const SequenceRows> sequences, const TensorView& table, int head_dim,
                     const TensorView& dx) override;
-  void SiluMul(const TensorView& gate, const TensorView& up, const TensorView& y) override;
-  void SiluMulBackward(const TensorView& gate, const TensorView& up, const TensorView& dy, const TensorView& dgate,
-                       const TensorView& dup) override;
+  void Activate(Activation kind, const TensorView& x, const TensorView& y) override;
+  void ActivateBackward(Activation kind, const TensorView& x, const TensorView& dy, const TensorView& dx) override;
+  void ActivateMul(Activation kind, const TensorView& gate, const TensorView& up, const TensorView& y) override;
+  void ActivateMulBackward(Activation kind, const TensorView& gate, const TensorView& up, const TensorView& dy,
+                           const TensorView& dgate, const TensorView& dup) override;
   void Add(const TensorView& x, const TensorView& y) override;
+  void AddBias(const TensorView& bias, const TensorView& y) override;
+  void Scale(float factor, const TensorView& x) override;
+  void SoftCap(float cap, const TensorView& x) override;
+
+  void Route(const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
+             const TensorView& weights) override;
+  void RouteBackward(const TensorView& logits, const RouterOptions& options, std::span<const int32_t> experts,
+                     const TensorView& dweights, const TensorView& dlogits) override;
+  void GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) override;
+  void ScatterAddRows(const TensorView& x, std::span<const int32_t> rows, std::span<const float> factors,
+                      const TensorView& y) override;
+  void ScaleRows(std::span<const float> factors, const TensorView& x) override;
+  void RowDots(const TensorView& x, const TensorView& y, std::span<float> dots) override;
 
   void AppendKv(std::span<const SequenceRows> sequences, const TensorView& k, const TensorView& v,
                 const PagedKv& kv) override;
-  void Attention(std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv, float scale,
-                 const TensorView& out, const TensorView& lse) override;
+  void Attention(std::span<const SequenceRows> sequences, const TensorView& q, const PagedKv& kv,
+                 const AttentionOptions& options, const TensorView& out, const TensorView& lse) override;
   void AttentionBackward(const AttentionBackwardArgs& args) override;
 
-  void LinearCrossEntropy(const TensorView& x, const Matrix& head, std::span<const int32_t> labels,
+  void LinearCrossEntropy(const TensorView& x, const LmHead& head, std::span<const int32_t> labels,
                           std::span<double> losses, const TensorView& dx) override;
-  void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids) override;
+  void Sample(const TensorView& logits, std::span<const SampleRequest> requests, std::span<int32_t> ids,
+              std::span<TokenLogprobs> logprobs) override;
+  void Score(const TensorView& logits, std::span<const ScoreRequest> requests,
+             std::span<TokenLogprobs> logprobs) override;
 
   double SumOfSquares(const TensorView& x) override;
   void AdamW(const TensorView& parameter, const TensorView& gradient, const TensorView& m, const TensorView& v,
@@ -72,6 +95,13 @@ class CpuBackend final : public Backend {
     });
   }
 
+  // The products of Layout::kDot. Activations are rounded to bf16 once per product.
+  void LinearDot(const TensorView& x, const PackedMatrix& w, Accumulate mode, const TensorView& y);
+  void LinearBackwardInputDot(const TensorView& dy, const PackedMatrix& w, Accumulate mode, const TensorView& dx);
+  const uint16_t* Rounded(const TensorView& x);  // until the next call
+
+  void PackAll(const TensorView& weight, PackedMatrix& matrix) const;
+
   // At least `elements` floats that stay valid until the next call for the same slot. Contents are undefined.
   enum ScratchSlot {
     kScratchLoraU,
@@ -79,12 +109,15 @@ class CpuBackend final : public Backend {
     kScratchLoraTail,
     kScratchLogits,
     kScratchAttention,
+    kScratchRounded,
     kNumScratchSlots
   };
   float* Scratch(ScratchSlot slot, size_t elements);
 
+  const PackedMatrix::Layout bf16_layout_;
   ThreadPool pool_;
   Tensor scratch_[kNumScratchSlots];
+  std::vector<cpu::TokenSampler> samplers_;  // one for each thread
 };
 
 }  // namespace tandem

@@ -1,4 +1,5 @@
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/dot_product.h"
 
 namespace tandem {
 namespace {
@@ -26,6 +27,7 @@ void Transpose(const PackedMatrix& w, int64_t first_n, int64_t count, int64_t fi
 
 void CpuBackend::Linear(const TensorView& x, const Matrix& w, Accumulate mode, const TensorView& y) {
   const auto& packed = static_cast<const PackedMatrix&>(w);
+  if (packed.layout() == PackedMatrix::Layout::kDot) return LinearDot(x, packed, mode, y);
   const int64_t out = w.rows(), in = w.columns();
   ForRange(out, 4 * kPanel, [&](int64_t first, int64_t count, int) {
     const char* panels =
@@ -39,6 +41,7 @@ void CpuBackend::Linear(const TensorView& x, const Matrix& w, Accumulate mode, c
 void CpuBackend::LinearBackwardInput(const TensorView& dy, const Matrix& w, Accumulate mode, const TensorView& dx) {
   constexpr int64_t kBlock = 256;  // outputs at a time: a 16 KiB block, in L1
   const auto& packed = static_cast<const PackedMatrix&>(w);
+  if (packed.layout() == PackedMatrix::Layout::kDot) return LinearBackwardInputDot(dy, packed, mode, dx);
   const int64_t out = w.rows(), in = w.columns();
   ForRange(in, kPanel, [&](int64_t first, int64_t count, int) {
     alignas(64) float block[kBlock * kPanel] = {};
@@ -53,6 +56,68 @@ void CpuBackend::LinearBackwardInput(const TensorView& dy, const Matrix& w, Accu
         cpu::Gemm({.m = dy.rows(), .n = std::min<int64_t>(kPanel, in - k), .k = outputs},
                   {.data = dy.f32() + n, .row_stride = out, .k_stride = 1}, {.data = block, .k_stride = kPanel},
                   {.data = dx.f32() + k, .row_stride = in}, mode == Accumulate::kYes || n > 0);
+      }
+    }
+  });
+}
+
+const uint16_t* CpuBackend::Rounded(const TensorView& x) {
+  constexpr int64_t kGrainElements = 16384;  // a few microseconds
+  const int64_t k = x.shape[1], stride = cpu::DotRowStride(k);
+  auto* rounded = reinterpret_cast<uint16_t*>(Scratch(kScratchRounded, (x.rows() * stride + 1) / 2));
+  ForRange(x.rows(), std::max<int64_t>(1, kGrainElements / std::max<int64_t>(k, 1)),
+           [&](int64_t first, int64_t count, int) {
+             cpu::RoundRows(x.f32() + first * k, count, k, rounded + first * stride);
+           });
+  return rounded;
+}
+
+void CpuBackend::LinearDot(const TensorView& x, const PackedMatrix& w, Accumulate mode, const TensorView& y) {
+  const int64_t out = w.rows(), in = w.columns();
+  const uint16_t* rounded = Rounded(x);
+  const auto* panels = static_cast<const uint16_t*>(w.data());
+  ForRange(w.num_panels(), 1, [&](int64_t first, int64_t count, int) {
+    for (int64_t p = first; p < first + count; ++p) {
+      const int64_t n = p * cpu::kDotPanel;
+      cpu::DotPanelProduct({.m = x.rows(), .columns = std::min(cpu::kDotPanel, out - n), .pairs = cpu::DotPairs(in)},
+                           {.a = rounded,
+                            .a_row = cpu::DotRowStride(in),
+                            .b = panels + p * w.panel_elements(),
+                            .c = y.f32() + n,
+                            .c_row = out,
+                            .accumulate = mode == Accumulate::kYes,
+                            .streamed = true});
+    }
+  });
+}
+
+// dX = dY W reads the same panels: block by block they are transposed into scratch that stays in L2 while all rows use
+// it. The chains run over the outputs in order, block after block.
+void CpuBackend::LinearBackwardInputDot(const TensorView& dy, const PackedMatrix& w, Accumulate mode,
+                                        const TensorView& dx) {
+  constexpr int64_t kPanelsPerBlock = 8;  // 512 outputs: 64 KiB transposed
+  const int64_t out = w.rows(), in = w.columns(), stride = cpu::DotRowStride(out);
+  const uint16_t* rounded = Rounded(dy);
+  const auto* panels = static_cast<const uint16_t*>(w.data());
+  ForRange((in + cpu::kDotPanel - 1) / cpu::kDotPanel, 1, [&](int64_t first, int64_t count, int) {
+    alignas(64) uint16_t block[kPanelsPerBlock * cpu::kDotPanel * cpu::kDotPanel];
+    for (int64_t column = first; column < first + count; ++column) {
+      const int64_t k = column * cpu::kDotPanel;
+      for (int64_t p = 0; p < w.num_panels(); p += kPanelsPerBlock) {
+        const int64_t blocks = std::min(kPanelsPerBlock, w.num_panels() - p), n = p * cpu::kDotPanel;
+        for (int64_t i = 0; i < blocks; ++i) {
+          cpu::TransposeDotBlock(panels + (p + i) * w.panel_elements(), cpu::DotPairs(in), k,
+                                 block + i * cpu::kDotPanel * cpu::kDotPanel);
+        }
+        cpu::DotPanelProduct({.m = dy.rows(),
+                              .columns = std::min(cpu::kDotPanel, in - k),
+                              .pairs = cpu::DotPairs(std::min(blocks * cpu::kDotPanel, out - n))},
+                             {.a = rounded + n,
+                              .a_row = stride,
+                              .b = block,
+                              .c = dx.f32() + k,
+                              .c_row = in,
+                              .accumulate = mode == Accumulate::kYes || p > 0});
       }
     }
   });

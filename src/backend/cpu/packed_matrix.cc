@@ -1,21 +1,22 @@
 #include "backend/cpu/packed_matrix.h"
 
+#include <algorithm>
 #include <vector>
 
+#include "backend/cpu/dot_product.h"
 #include "base/check.h"
 
 namespace tandem {
 namespace {
 
-// Panel by panel, transposing [16, in] to [in, 16].
+// Rows [first, first + 16) of weight, transposed: [16, in] to [in, 16].
 template <typename T>
-void Pack(const T* weight, int64_t rows, int64_t columns, T* packed) {
-  for (int64_t first = 0; first < rows; first += kPanel, packed += columns * kPanel) {
-    const int64_t valid = std::min<int64_t>(kPanel, rows - first);
-    for (int64_t lane = 0; lane < valid; ++lane) {
-      const T* row = weight + (first + lane) * columns;
-      for (int64_t k = 0; k < columns; ++k) packed[k * kPanel + lane] = row[k];
-    }
+void PackWide(const T* weight, int64_t rows, int64_t columns, int64_t first, T* packed) {
+  const int64_t valid = std::min<int64_t>(kPanel, rows - first);
+  if (valid < kPanel) std::fill(packed, packed + columns * kPanel, T{});
+  for (int64_t lane = 0; lane < valid; ++lane) {
+    const T* row = weight + (first + lane) * columns;
+    for (int64_t k = 0; k < columns; ++k) packed[k * kPanel + lane] = row[k];
   }
 }
 
@@ -25,26 +26,41 @@ DType PackedType(DType dtype) {
 
 }  // namespace
 
-PackedMatrix::PackedMatrix(const TensorView& weight)
-    : rows_(weight.shape[0]),
-      columns_(weight.shape[1]),
-      storage_(Tensor::Zeros(PackedType(weight.dtype), {(rows_ + kPanel - 1) / kPanel, columns_, kPanel})) {
+PackedMatrix::PackedMatrix(const TensorView& weight, Layout layout)
+    : rows_(weight.shape[0]), columns_(weight.shape[1]), layout_(layout) {
   CHECK_EQ(weight.shape.rank(), 2);
-  Update(weight);
+  CHECK(layout == Layout::kWide || weight.dtype == DType::kBf16) << Name(weight.dtype);
+  storage_ = Tensor::Empty(PackedType(weight.dtype), {num_panels(), panel_elements()});
 }
 
-void PackedMatrix::Update(const TensorView& weight) {
+int64_t PackedMatrix::panel_rows() const {
+  return layout_ == Layout::kDot ? cpu::kDotPanel : kPanel;
+}
+
+int64_t PackedMatrix::panel_elements() const {
+  return layout_ == Layout::kDot ? cpu::DotPairs(columns_) * cpu::kDotPairElements : columns_ * kPanel;
+}
+
+void PackedMatrix::Pack(const TensorView& weight, int64_t first, int64_t count) {
   CHECK(weight.shape == Shape({rows_, columns_})) << weight.shape.ToString();
   CHECK(PackedType(weight.dtype) == dtype()) << "f32 data cannot replace " << Name(dtype()) << " panels";
-  void* packed = storage_.view().data;
-  if (weight.dtype == DType::kBf16) {
-    Pack(static_cast<const uint16_t*>(weight.data), rows_, columns_, static_cast<uint16_t*>(packed));
-  } else if (weight.dtype == DType::kF32) {
-    Pack(static_cast<const float*>(weight.data), rows_, columns_, static_cast<float*>(packed));
-  } else {
-    std::vector<float> widened(static_cast<size_t>(weight.shape.num_elements()));
-    ConvertToF32(weight, widened.data());
-    Pack(widened.data(), rows_, columns_, static_cast<float*>(packed));
+  std::vector<float> widened;
+  for (int64_t panel = first; panel < first + count; ++panel) {
+    char* packed = static_cast<char*>(storage_.data()) + panel * panel_elements() * ByteSize(dtype());
+    const int64_t row = panel * panel_rows();
+    if (layout_ == Layout::kDot) {
+      cpu::PackDotPanel(static_cast<const uint16_t*>(weight.data), rows_, columns_, row,
+                        reinterpret_cast<uint16_t*>(packed));
+    } else if (weight.dtype == DType::kBf16) {
+      PackWide(static_cast<const uint16_t*>(weight.data), rows_, columns_, row, reinterpret_cast<uint16_t*>(packed));
+    } else if (weight.dtype == DType::kF32) {
+      PackWide(weight.f32(), rows_, columns_, row, reinterpret_cast<float*>(packed));
+    } else {
+      const TensorView part = weight.Rows(row, std::min<int64_t>(kPanel, rows_ - row));
+      widened.resize(static_cast<size_t>(part.shape.num_elements()));
+      ConvertToF32(part, widened.data());
+      PackWide(widened.data(), part.rows(), columns_, 0, reinterpret_cast<float*>(packed));
+    }
   }
 }
 

@@ -1,9 +1,10 @@
-// A weight [out, in] repacked once, at load, into panels of 16 outputs:
+// A weight [out, in] repacked once, at load, so that a product reads one sequential stream and vectorises over outputs:
+// every output is one chain over k in order, whatever the number of rows. That makes the CPU backend batch-invariant.
 //
-//   panel p:  W[16p .. 16p+15][0], W[16p .. 16p+15][1], ... , W[16p .. 16p+15][in-1]      (outputs past `out` are zero)
+//   kWide    f32 or bf16, panels of 16 outputs:  W[16p .. 16p+15][0], W[16p .. 16p+15][1], ... , W[16p .. 16p+15][in-1]
+//   kDot     bf16, panels of 64 outputs, k in pairs (dot_product.h)
 //
-// so a product reads one sequential stream and vectorises over outputs: every output is one chain of fused
-// multiply-adds over k in order, whatever the number of rows. That is what makes the CPU backend batch-invariant.
+// Outputs past `out` are zero.
 #pragma once
 
 #include <memory>
@@ -14,26 +15,32 @@
 
 namespace tandem {
 
-inline constexpr int kPanel = 16;
+inline constexpr int kPanel = 16;  // outputs of a panel of kWide
 
 class PackedMatrix final : public Matrix {
  public:
-  // f16 weights are widened to f32, bf16 and f32 are kept.
-  explicit PackedMatrix(const TensorView& weight);
-  void Update(const TensorView& weight);  // same shape; f32 into an f32 matrix
+  enum class Layout { kWide, kDot };
+
+  // Memory for `weight`, without contents. f16 weights are widened to f32, bf16 and f32 are kept; kDot wants bf16.
+  PackedMatrix(const TensorView& weight, Layout layout);
+  // Fills panels [first, first + count). `weight` has the matrix's shape and a dtype that packs to its own.
+  void Pack(const TensorView& weight, int64_t first, int64_t count);
 
   int64_t rows() const override { return rows_; }
   int64_t columns() const override { return columns_; }
   DType dtype() const override { return storage_.dtype(); }
   size_t size_bytes() const override { return storage_.view().size_bytes(); }
 
-  int64_t num_panels() const { return (rows_ + kPanel - 1) / kPanel; }
-  int64_t panel_elements() const { return columns_ * kPanel; }
+  Layout layout() const { return layout_; }
+  int64_t panel_rows() const;  // outputs of a panel
+  int64_t num_panels() const { return (rows_ + panel_rows() - 1) / panel_rows(); }
+  int64_t panel_elements() const;
   const void* data() const { return storage_.view().data; }
 
  private:
   int64_t rows_, columns_;
-  Tensor storage_;  // [num_panels, in, 16]
+  Layout layout_;
+  Tensor storage_;  // [num_panels, panel_elements]
 };
 
 }  // namespace tandem

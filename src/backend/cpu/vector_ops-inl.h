@@ -84,6 +84,16 @@ HWY_INLINE float ExpShiftedLoop(float shift, int64_t n, float* x) {
   return SumLanes(sum);
 }
 
+// x = cap * tanh(x / cap) in place.
+HWY_INLINE void SoftCapLoop(float cap, int64_t n, float* x) {
+  const auto limit = hn::Set(Df(), cap), inverse = hn::Set(Df(), 1.0f / cap);
+  ForGroups(n, [&](int64_t i, int count) {
+    Group g = LoadN(x + i, count);
+    for (int p = 0; p < kParts; ++p) g.part[p] = hn::Mul(limit, hn::Tanh(Df(), hn::Mul(g.part[p], inverse)));
+    StoreN(g, count, x + i);
+  });
+}
+
 HWY_INLINE float MaxLoop(const float* x, int64_t n) {
   Group best = Splat(-INFINITY);
   ForGroups(n, [&](int64_t i, int count) {

@@ -30,6 +30,10 @@ float ExpShiftedTarget(float shift, int64_t n, float* x) {
   return ExpShiftedLoop(shift, n, x);
 }
 
+void SoftCapTarget(float cap, int64_t n, float* x) {
+  SoftCapLoop(cap, n, x);
+}
+
 void AddTarget(const float* x, int64_t n, float* y) {
   ForGroups(n, [&](int64_t i, int count) {
     Group a = LoadN(x + i, count);
@@ -49,38 +53,6 @@ void ScaleByTarget(const float* x, const float* weight, float factor, int64_t n,
   });
 }
 
-// exp(88) is the last that is finite: 1 / (1 + exp(88)) is as good as 0.
-HWY_INLINE hn::Vec<Df> Sigmoid(hn::Vec<Df> x) {
-  const auto one = hn::Set(Df(), 1.0f);
-  return hn::Div(one, hn::Add(one, hn::Exp(Df(), hn::Min(hn::Neg(x), hn::Set(Df(), 88.0f)))));
-}
-
-void SiluMulTarget(const float* gate, const float* up, int64_t n, float* y) {
-  ForGroups(n, [&](int64_t i, int count) {
-    Group g = LoadN(gate + i, count);
-    const Group u = LoadN(up + i, count);
-    for (int p = 0; p < kParts; ++p) g.part[p] = hn::Mul(hn::Mul(g.part[p], Sigmoid(g.part[p])), u.part[p]);
-    StoreN(g, count, y + i);
-  });
-}
-
-// With s = sigmoid(g): d silu(g) / dg = s (1 + g (1 - s)).
-void SiluMulBackwardTarget(const float* gate, const float* up, const float* dy, int64_t n, float* dgate, float* dup) {
-  const auto one = hn::Set(Df(), 1.0f);
-  ForGroups(n, [&](int64_t i, int count) {
-    const Group g = LoadN(gate + i, count), u = LoadN(up + i, count), d = LoadN(dy + i, count);
-    Group dg, du;
-    for (int p = 0; p < kParts; ++p) {
-      const auto s = Sigmoid(g.part[p]);
-      const auto slope = hn::Mul(s, hn::MulAdd(g.part[p], hn::Sub(one, s), one));
-      dg.part[p] = hn::Mul(hn::Mul(d.part[p], u.part[p]), slope);
-      du.part[p] = hn::Mul(d.part[p], hn::Mul(g.part[p], s));
-    }
-    StoreN(dg, count, dgate + i);
-    StoreN(du, count, dup + i);
-  });
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace tandem::cpu
 HWY_AFTER_NAMESPACE();
@@ -93,9 +65,8 @@ HWY_EXPORT(DotTarget);
 HWY_EXPORT(AddTarget);
 HWY_EXPORT(ScaleByTarget);
 HWY_EXPORT(MaxTarget);
-HWY_EXPORT(SiluMulTarget);
-HWY_EXPORT(SiluMulBackwardTarget);
 HWY_EXPORT(ExpShiftedTarget);
+HWY_EXPORT(SoftCapTarget);
 
 double SumOfSquares(const float* x, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(SumOfSquaresTarget)(x, n);
@@ -112,14 +83,11 @@ void ScaleBy(const float* x, const float* weight, float factor, int64_t n, float
 float Max(const float* x, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(MaxTarget)(x, n);
 }
-void SiluMul(const float* gate, const float* up, int64_t n, float* y) {
-  HWY_DYNAMIC_DISPATCH(SiluMulTarget)(gate, up, n, y);
-}
-void SiluMulBackward(const float* gate, const float* up, const float* dy, int64_t n, float* dgate, float* dup) {
-  HWY_DYNAMIC_DISPATCH(SiluMulBackwardTarget)(gate, up, dy, n, dgate, dup);
-}
 float ExpShifted(float shift, int64_t n, float* x) {
   return HWY_DYNAMIC_DISPATCH(ExpShiftedTarget)(shift, n, x);
+}
+void SoftCap(float cap, int64_t n, float* x) {
+  HWY_DYNAMIC_DISPATCH(SoftCapTarget)(cap, n, x);
 }
 
 }  // namespace tandem::cpu

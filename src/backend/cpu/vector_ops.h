@@ -10,9 +10,8 @@ double SumOfSquares(const float* x, int64_t n);  // f32 lanes, folded every 256 
 float Dot(const float* x, const float* y, int64_t n);
 void Add(const float* x, int64_t n, float* y);                                         // y += x
 void ScaleBy(const float* x, const float* weight, float factor, int64_t n, float* y);  // y = x * factor * weight
-float Max(const float* x, int64_t n);                                   // -inf where n is 0; NaNs are passed over
-void SiluMul(const float* gate, const float* up, int64_t n, float* y);  // y = silu(gate) * up
-void SiluMulBackward(const float* gate, const float* up, const float* dy, int64_t n, float* dgate, float* dup);
+float Max(const float* x, int64_t n);                // -inf where n is 0; NaNs are passed over
 float ExpShifted(float shift, int64_t n, float* x);  // x = exp(x - shift); the sum
+void SoftCap(float cap, int64_t n, float* x);        // x = cap * tanh(x / cap)
 
 }  // namespace tandem::cpu

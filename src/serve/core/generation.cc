@@ -7,10 +7,14 @@
 #include "base/check.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "serve/core/access.h"
+#include "serve/core/token_rules.h"
 #include "serve/core/validate.h"
 
 namespace tandem {
 namespace {
+
+constexpr double kMaxTargetMs = 24 * 3600 * 1000.0;
 
 const std::vector<std::string>& KnownRoles() {
   static const auto* const roles = new std::vector<std::string>{"system", "user", "assistant", "tool"};
@@ -28,12 +32,19 @@ absl::Status CheckMessage(const ChatMessage& message, size_t index) {
   return CheckUtf8(absl::StrCat(field, ".content"), message.content);
 }
 
+absl::StatusOr<std::optional<absl::Duration>> ResolveTarget(const char* name, std::optional<double> ms) {
+  if (!ms.has_value()) return std::nullopt;
+  if (*ms > 0 && *ms <= kMaxTargetMs) return absl::Milliseconds(*ms);
+  return absl::InvalidArgumentError(absl::StrCat(name, " is ", *ms, ", want more than 0, at most ", kMaxTargetMs));
+}
+
 }  // namespace
 
 GenerationHandler::GenerationHandler(ModelFrontEnd model, InferenceApi* api, std::function<uint64_t()> random)
     : model_(std::move(model)), api_(api), random_(std::move(random)) {
   CHECK(model_.tokenizer != nullptr);
   CHECK_GE(model_.max_context, 2);
+  CHECK_GE(model_.vocab, 1);
 }
 
 absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput& input) {
@@ -41,11 +52,18 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
   ASSIGN_OR_RETURN(request.sampling, ResolveSampling(input));
   ASSIGN_OR_RETURN(request.stop, ResolveStop(input));
   RETURN_IF_ERROR(CheckUtf8("adapter", input.adapter));
-  ASSIGN_OR_RETURN(request.prompt, Tokenize(input.prompt));
+  ASSIGN_OR_RETURN(request.prompt, Tokenize(input.prompt, SpecialTokens::kAdd));
   ASSIGN_OR_RETURN(request.stop.max_tokens, ResolveMaxTokens(input.max_tokens, request.prompt.size()));
+  RETURN_IF_ERROR(ResolveQueueing(input, request));
+  ASSIGN_OR_RETURN(request.stop.min_tokens, ResolveMinTokens(input, request.stop.max_tokens));
+  RETURN_IF_ERROR(CheckLogprobs("prompt_logprobs", input.prompt_logprobs));
+  request.prompt_logprobs = input.prompt_logprobs;
   request.adapter = input.adapter;
   request.skip_special_tokens = input.skip_special_tokens;
-  request.request_id = absl::StrCat("gen-", next_request_.fetch_add(1));
+  ASSIGN_OR_RETURN(request.ttft, ResolveTarget("ttft_ms", input.ttft_ms));
+  ASSIGN_OR_RETURN(request.tpot, ResolveTarget("tpot_ms", input.tpot_ms));
+  if (!input.request_id.empty()) RETURN_IF_ERROR(CheckRequestId(input.request_id));
+  request.request_id = input.request_id.empty() ? absl::StrCat("gen-", next_request_.fetch_add(1)) : input.request_id;
   return request;
 }
 
@@ -53,17 +71,34 @@ absl::Status GenerationHandler::Start(GenerateRequest request, std::shared_ptr<G
   return api_->Generate(std::move(request), std::move(sink));
 }
 
-absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& prompt) const {
+absl::StatusOr<std::vector<int32_t>> GenerationHandler::Encode(std::string_view text, SpecialTokens special) const {
+  const size_t limit = static_cast<size_t>(model_.max_context) * kMaxBytesPerToken;
+  if (text.size() > limit) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt has ", text.size(), " bytes, want at most ", limit,
+                                                   ": the context holds ", model_.max_context, " tokens"));
+  }
+  return model_.tokenizer->Encode(text, special);
+}
+
+absl::StatusOr<std::string> GenerationHandler::Detokenize(const std::vector<int32_t>& ids,
+                                                          bool skip_special_tokens) const {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    RETURN_IF_ERROR(CheckRange(absl::StrCat("ids[", i, "]"), ids[i], 0, model_.tokenizer->vocab_size() - 1));
+  }
+  return model_.tokenizer->Decode(ids, skip_special_tokens);
+}
+
+absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& prompt, SpecialTokens special) const {
   std::vector<int32_t> tokens;
   if (const auto* text = std::get_if<std::string>(&prompt)) {
     if (text->empty()) return absl::InvalidArgumentError("prompt text is empty, want at least one character");
     RETURN_IF_ERROR(CheckUtf8("prompt text", *text));
-    ASSIGN_OR_RETURN(tokens, model_.tokenizer->Encode(*text, SpecialTokens::kAdd));
+    ASSIGN_OR_RETURN(tokens, Encode(*text, special));
   } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) {
     tokens = *ids;
   } else if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
     ASSIGN_OR_RETURN(const std::string text, RenderChat(*messages));
-    ASSIGN_OR_RETURN(tokens, model_.tokenizer->Encode(text, SpecialTokens::kNone));
+    ASSIGN_OR_RETURN(tokens, Encode(text, SpecialTokens::kNone));
   } else {
     return absl::InvalidArgumentError("prompt is missing, want text, tokens or chat messages");
   }
@@ -100,6 +135,12 @@ absl::StatusOr<int> GenerationHandler::ResolveMaxTokens(std::optional<int> asked
                                                  prompt_tokens, " tokens, the context holds ", context));
 }
 
+absl::StatusOr<int> GenerationHandler::ResolveMinTokens(const GenerationInput& input, int max_tokens) const {
+  if (!input.min_tokens.has_value()) return std::min(max_tokens, model_.defaults.min_tokens);
+  RETURN_IF_ERROR(CheckRange("min_tokens", *input.min_tokens, 0, max_tokens));
+  return *input.min_tokens;
+}
+
 absl::StatusOr<SamplingParams> GenerationHandler::ResolveSampling(const GenerationInput& input) const {
   SamplingParams params;
   params.temperature = input.temperature.value_or(model_.defaults.temperature);
@@ -108,8 +149,36 @@ absl::StatusOr<SamplingParams> GenerationHandler::ResolveSampling(const Generati
   RETURN_IF_ERROR(CheckTemperature(params.temperature));
   RETURN_IF_ERROR(CheckRange("top_k", params.top_k, 0, std::numeric_limits<int>::max()));
   RETURN_IF_ERROR(CheckTopP(params.top_p));
+  params.min_p = input.min_p.value_or(model_.defaults.min_p);
+  params.typical_p = input.typical_p.value_or(model_.defaults.typical_p);
+  params.repetition_penalty = input.repetition_penalty.value_or(model_.defaults.repetition_penalty);
+  params.presence_penalty = input.presence_penalty.value_or(0.0f);
+  params.frequency_penalty = input.frequency_penalty.value_or(0.0f);
+  RETURN_IF_ERROR(CheckMinP(params.min_p));
+  RETURN_IF_ERROR(CheckTypicalP(params.typical_p));
+  RETURN_IF_ERROR(CheckRepetitionPenalty(params.repetition_penalty));
+  RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -2.0f, 2.0f));
+  RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -2.0f, 2.0f));
+  RETURN_IF_ERROR(CheckLogprobs("logprobs", input.logprobs));
+  params.num_logprobs = input.logprobs;
+  ASSIGN_OR_RETURN(params.rules, ResolveTokenRules(input, *model_.tokenizer, model_.vocab));
   params.seed = input.seed.has_value() ? *input.seed : random_();
   return params;
+}
+
+absl::Status GenerationHandler::ResolveQueueing(const GenerationInput& input, GenerateRequest& request) {
+  const auto check = [](std::string_view field, const std::string& text) {
+    if (text.size() <= kMaxTenantBytes) return CheckUtf8(field, text);
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(field), " has ", text.size(), " bytes, want at most ", kMaxTenantBytes));
+  };
+  RETURN_IF_ERROR(CheckRange("priority", input.priority, -kMaxPriority, kMaxPriority));
+  RETURN_IF_ERROR(check("tenant", input.tenant));
+  RETURN_IF_ERROR(check("cache_salt", input.cache_salt));
+  request.priority = input.priority;
+  request.tenant = input.tenant;
+  request.cache_salt = input.cache_salt;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StopConditions> GenerationHandler::ResolveStop(const GenerationInput& input) const {
@@ -132,14 +201,15 @@ absl::StatusOr<StopConditions> GenerationHandler::ResolveStop(const GenerationIn
   }
   StopConditions stop;
   stop.stop = input.stop;
+  stop.include_stop_in_text = input.include_stop_in_text;
   stop.stop_token_ids = input.stop_token_ids;
   for (size_t i = 0; i < stop.stop_token_ids.size(); ++i) {
-    RETURN_IF_ERROR(CheckRange(absl::StrCat("stop_token_ids[", i, "]"), stop.stop_token_ids[i], 0,
-                               std::numeric_limits<int32_t>::max()));
+    RETURN_IF_ERROR(CheckTokenId(absl::StrCat("stop_token_ids[", i, "]"), stop.stop_token_ids[i], model_.vocab));
   }
   if (!input.ignore_eos) {
-    const std::vector<int32_t>& eos = model_.defaults.eos_token_ids;
-    stop.stop_token_ids.insert(stop.stop_token_ids.end(), eos.begin(), eos.end());
+    for (const int32_t eos : model_.defaults.eos_token_ids) {
+      if (eos < model_.vocab) stop.stop_token_ids.push_back(eos);  // one beyond is never drawn
+    }
   }
   return stop;
 }

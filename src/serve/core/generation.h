@@ -31,15 +31,26 @@ using Prompt = std::variant<std::monostate, std::string, std::vector<int32_t>, s
 // What a client may say; unset fields are resolved (request, model's generation_config.json, documented default).
 struct GenerationInput {
   Prompt prompt;
+  std::string request_id;  // "": one is made up
   std::string adapter;
   std::optional<float> temperature, top_p;
   std::optional<int> top_k;
+  std::optional<float> min_p, typical_p, presence_penalty, frequency_penalty, repetition_penalty;
+  std::vector<TokenBias> logit_bias;       // each token once
+  std::vector<int32_t> allowed_token_ids;  // empty: all
+  std::vector<std::string> bad_words;
+  std::vector<std::vector<int32_t>> bad_token_sequences;
+  std::optional<int> logprobs, prompt_logprobs;
   std::optional<uint64_t> seed;
-  std::optional<int> max_tokens;
+  std::optional<int> max_tokens, min_tokens;
   std::vector<std::string> stop;
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
+  bool include_stop_in_text = false;
   bool skip_special_tokens = true;
+  int priority = 0;
+  std::string tenant, cache_salt;
+  std::optional<double> ttft_ms, tpot_ms;  // latency targets
 };
 
 // The served model as the front ends know it. Pointers are borrowed.
@@ -48,15 +59,20 @@ struct ModelFrontEnd {
   const ChatTemplate* chat_template = nullptr;  // null: the model has none, chat prompts are refused
   GenerationDefaults defaults;
   int max_context = 0;  // tokens, prompt and completion together
+  int vocab = 0;        // logits of the model: token ids are below
 };
 
 // Thread-safe.
 class GenerationHandler {
  public:
   static constexpr int kDefaultMaxTokens = 256;
+  // No token of a real vocabulary stands for more: a longer text cannot fit and is refused before it is tokenized.
+  static constexpr size_t kMaxBytesPerToken = 128;
   static constexpr size_t kMaxStopStrings = 16;
   static constexpr size_t kMaxStopBytes = 1024;  // of one string
   static constexpr size_t kMaxStopTokenIds = 1024;
+  static constexpr int kMaxPriority = 1000;       // and as much below 0
+  static constexpr size_t kMaxTenantBytes = 256;  // of a tenant's name, and of a cache salt
 
   // `random` draws seeds; it may be called from any thread.
   GenerationHandler(ModelFrontEnd model, InferenceApi* api, std::function<uint64_t()> random);
@@ -65,15 +81,22 @@ class GenerationHandler {
   // chat prompt where the model has no chat template.
   absl::StatusOr<GenerateRequest> Resolve(const GenerationInput& input);
 
+  // What Generate would make of the prompt; `special` goes for text, a chat template writes its own.
+  absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt, SpecialTokens special) const;
+  // INVALID_ARGUMENT for an id outside of the vocabulary.
+  absl::StatusOr<std::string> Detokenize(const std::vector<int32_t>& ids, bool skip_special_tokens) const;
+
   // Both as InferenceApi.
   absl::Status Start(GenerateRequest request, std::shared_ptr<GenerationSink> sink);
   void Abort(const std::string& request_id) { api_->Abort(request_id); }
 
  private:
-  absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt) const;
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, SpecialTokens special) const;
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatMessage>& messages) const;
   absl::StatusOr<int> ResolveMaxTokens(std::optional<int> asked, size_t prompt_tokens) const;
   absl::StatusOr<SamplingParams> ResolveSampling(const GenerationInput& input) const;
+  static absl::Status ResolveQueueing(const GenerationInput& input, GenerateRequest& request);
+  absl::StatusOr<int> ResolveMinTokens(const GenerationInput& input, int max_tokens) const;
   absl::StatusOr<StopConditions> ResolveStop(const GenerationInput& input) const;
 
   const ModelFrontEnd model_;

@@ -45,17 +45,28 @@ absl::StatusOr<std::vector<int32_t>> ReadEosTokenIds(const Json& config) {
   return ids;
 }
 
+// A number of the configuration that `check` accepts; what stands in `value` where there is none.
+absl::Status ReadFloat(const Json& config, const std::string& field, absl::Status (*check)(double), float& value) {
+  ASSIGN_OR_RETURN(const double number, JsonGet<double>(config, field, value));
+  RETURN_IF_ERROR(check(number));
+  value = static_cast<float>(number);
+  return absl::OkStatus();
+}
+
 absl::Status ReadSampling(const Json& config, GenerationDefaults& defaults) {
-  ASSIGN_OR_RETURN(const double temperature, JsonGet<double>(config, "temperature", defaults.temperature));
+  RETURN_IF_ERROR(ReadFloat(config, "temperature", CheckTemperature, defaults.temperature));
+  RETURN_IF_ERROR(ReadFloat(config, "top_p", CheckTopP, defaults.top_p));
+  RETURN_IF_ERROR(ReadFloat(config, "min_p", CheckMinP, defaults.min_p));
+  RETURN_IF_ERROR(ReadFloat(config, "typical_p", CheckTypicalP, defaults.typical_p));
+  RETURN_IF_ERROR(ReadFloat(config, "repetition_penalty", CheckRepetitionPenalty, defaults.repetition_penalty));
   ASSIGN_OR_RETURN(const int64_t top_k, JsonGet<int64_t>(config, "top_k", defaults.top_k));
-  ASSIGN_OR_RETURN(const double top_p, JsonGet<double>(config, "top_p", defaults.top_p));
   ASSIGN_OR_RETURN(const bool do_sample, JsonGet<bool>(config, "do_sample", true));
-  RETURN_IF_ERROR(CheckTemperature(temperature));
   RETURN_IF_ERROR(CheckRange("top_k", top_k, int64_t{0}, int64_t{std::numeric_limits<int>::max()}));
-  RETURN_IF_ERROR(CheckTopP(top_p));
-  defaults.temperature = do_sample ? static_cast<float>(temperature) : 0.0f;
+  if (!do_sample) defaults.temperature = 0.0f;
   defaults.top_k = static_cast<int>(top_k);
-  defaults.top_p = static_cast<float>(top_p);
+  ASSIGN_OR_RETURN(const int64_t min_tokens, JsonGet<int64_t>(config, "min_new_tokens", 0));
+  RETURN_IF_ERROR(CheckRange("min_new_tokens", min_tokens, int64_t{0}, int64_t{std::numeric_limits<int>::max()}));
+  defaults.min_tokens = static_cast<int>(min_tokens);
   if (const auto found = config.find("max_new_tokens"); found != config.end() && !found->is_null()) {
     ASSIGN_OR_RETURN(const int64_t max_tokens, JsonGet<int64_t>(config, "max_new_tokens"));
     RETURN_IF_ERROR(CheckRange("max_new_tokens", max_tokens, int64_t{1}, int64_t{std::numeric_limits<int>::max()}));

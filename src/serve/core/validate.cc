@@ -28,6 +28,18 @@ absl::Status CheckTopP(double value) {
   return CheckAbove("top_p", value, 0, 1);
 }
 
+absl::Status CheckMinP(double value) {
+  return CheckRange("min_p", value, 0.0, 1.0);
+}
+
+absl::Status CheckTypicalP(double value) {
+  return CheckAbove("typical_p", value, 0, 1);
+}
+
+absl::Status CheckRepetitionPenalty(double value) {
+  return CheckRange("repetition_penalty", value, 0.01, 100.0);
+}
+
 absl::Status CheckUtf8(std::string_view field, std::string_view text) {
   const size_t at = FindInvalidUtf8(text);
   if (at == text.npos) return absl::OkStatus();

@@ -22,8 +22,11 @@ absl::Status CheckRange(std::string_view field, T value, T low, T high) {
 // low < value <= high.
 absl::Status CheckAbove(std::string_view field, double value, double low, double high);
 
-absl::Status CheckTemperature(double value);  // finite, [0, 100]
-absl::Status CheckTopP(double value);         // (0, 1]
+absl::Status CheckTemperature(double value);        // finite, [0, 100]
+absl::Status CheckTopP(double value);               // (0, 1]
+absl::Status CheckMinP(double value);               // [0, 1]
+absl::Status CheckTypicalP(double value);           // (0, 1]
+absl::Status CheckRepetitionPenalty(double value);  // [0.01, 100]
 
 absl::Status CheckUtf8(std::string_view field, std::string_view text);
 

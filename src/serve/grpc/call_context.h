@@ -1,13 +1,18 @@
 // What all calls of the gRPC front end share.
 #pragma once
 
+#include <grpcpp/grpcpp.h>
+
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "serve/core/access.h"
 #include "serve/core/generation.h"
 #include "serve/core/parts.h"
 #include "serve/core/work_queue.h"
@@ -16,9 +21,16 @@ namespace tandem {
 
 class WatchStream;
 
+// What a caller must show. Nothing where both are empty: the daemon then listens on this machine only.
+struct AccessRules {
+  std::vector<ApiKey> api_keys;     // one of these, in the metadata "authorization: Bearer KEY"
+  bool client_certificate = false;  // one that the transport has verified
+};
+
 struct CallContext {
-  CallContext(const ServeParts& serve_parts, int num_threads, size_t max_data)
+  CallContext(const ServeParts& serve_parts, AccessRules access_rules, int num_threads, size_t max_data)
       : parts(serve_parts),
+        access(std::move(access_rules)),
         generation(parts.model, parts.inference, parts.random),
         max_data_bytes(max_data),
         calls(num_threads),
@@ -30,7 +42,12 @@ struct CallContext {
     return draining.load() ? absl::UnavailableError("tandemd is shutting down") : absl::OkStatus();
   }
 
+  // The caller's name: of its API key, else of its certificate, "" where nobody is asked. UNAUTHENTICATED says what is
+  // missing. Every method of every service of ours asks here before it looks at a request.
+  absl::StatusOr<std::string> Authorize(const grpc::CallbackServerContext& context) const;
+
   const ServeParts parts;
+  const AccessRules access;
   GenerationHandler generation;
   const size_t max_data_bytes;
   std::atomic<bool> draining{false};

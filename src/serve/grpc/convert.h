@@ -14,8 +14,9 @@
 
 namespace tandem {
 
-// Both take the request apart: its strings and lists are moved out.
+// All take the request apart: its strings and lists are moved out.
 GenerationInput FromProto(v1::GenerateRequest& request);
+Prompt FromProto(v1::TokenizeRequest& request);
 // INVALID_ARGUMENT for an enum's number that this daemon does not know.
 absl::StatusOr<JobInput> FromProto(v1::CreateJobRequest& request);
 
@@ -24,5 +25,7 @@ v1::JobEvent ToProto(const JobEvent& event);
 v1::Adapter ToProto(const AdapterInfo& adapter);
 v1::DaemonStatus ToProto(const EngineStatus& status);
 v1::FinishReason ToProto(FinishReason reason);
+// With the tokens' text and bytes.
+v1::TokenLogprobs ToProto(const TokenLogprobs& logprobs, const Tokenizer& tokenizer);
 
 }  // namespace tandem

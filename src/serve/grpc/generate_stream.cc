@@ -13,14 +13,23 @@ namespace {
 // Of text in one message: far below the 4 MB that gRPC's clients take by default.
 constexpr size_t kMaxMessageBytes = 64 << 10;
 
+// A token takes up to five bytes, a token's log probability about 32.
+size_t ApproximateSize(const v1::GenerateResponse& message) {
+  size_t size = message.text().size() + 5 * static_cast<size_t>(message.token_ids_size());
+  for (const auto* list : {&message.logprobs(), &message.prompt_logprobs()}) {
+    if (!list->empty()) size += 32 * static_cast<size_t>(list->size()) * (1 + list->rbegin()->top_size());
+  }
+  return size;
+}
+
 }  // namespace
 
 GenerateStream* GenerateStream::Create(CallContext* shared, const grpc::CallbackServerContext& context,
                                        const grpc::ByteBuffer* request) {
   const std::chrono::system_clock::time_point deadline = context.deadline();
   const bool endless = deadline == std::chrono::system_clock::time_point::max();
-  std::shared_ptr<GenerateStream> stream(
-      new GenerateStream(shared, endless ? absl::InfiniteFuture() : absl::FromChrono(deadline)));
+  std::shared_ptr<GenerateStream> stream(new GenerateStream(
+      shared, shared->Authorize(context), endless ? absl::InfiniteFuture() : absl::FromChrono(deadline)));
   stream->self_ = stream;
   shared->calls.Post([stream, request] { stream->Begin(*request); });
   return stream.get();
@@ -29,17 +38,23 @@ GenerateStream* GenerateStream::Create(CallContext* shared, const grpc::Callback
 void GenerateStream::Begin(const grpc::ByteBuffer& bytes) {
   const absl::Status submitted = Submit(bytes);
   // From here on the engine reports the end through OnEnd; if it never took the request, the call ends now.
-  if (!submitted.ok()) Finish(ToGrpc(submitted));
+  if (submitted.ok()) return;
+  LOG_DEBUG("{}: refused: {}", shown_id_.empty() ? "generate" : ScopedRequestId(*caller_, shown_id_),
+            submitted.ToString());
+  Finish(ToGrpc(submitted));
 }
 
 absl::Status GenerateStream::Submit(const grpc::ByteBuffer& bytes) {
+  RETURN_IF_ERROR(caller_.status());
   RETURN_IF_ERROR(shared_->CheckServing());
   v1::GenerateRequest message;
   RETURN_IF_ERROR(ParseMessage(bytes, message));
   ASSIGN_OR_RETURN(GenerateRequest request, shared_->generation.Resolve(FromProto(message)));
   request.deadline = deadline_;
   seed_ = request.sampling.seed;
-  const std::string id = request.request_id;
+  shown_id_ = request.request_id;
+  const std::string id = ScopedRequestId(*caller_, shown_id_);
+  request.request_id = id;
   LOG_DEBUG("{}: {} prompt tokens, at most {} more, adapter '{}', seed {}", id, request.prompt.size(),
             request.stop.max_tokens, request.adapter, seed_);
   {
@@ -62,17 +77,25 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (gone_) return;
+    const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
+    for (const TokenLogprobs& logprobs : update.prompt_logprobs) {
+      *Open().add_prompt_logprobs() = ToProto(logprobs, tokenizer);
+    }
     v1::GenerateResponse& message = Open();
+    for (const TokenLogprobs& logprobs : update.logprobs) *message.add_logprobs() = ToProto(logprobs, tokenizer);
     message.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
     message.mutable_text()->append(update.text);
     message.mutable_usage()->set_prompt_tokens(update.usage.prompt_tokens);
     message.mutable_usage()->set_completion_tokens(update.usage.completion_tokens);
+    message.mutable_usage()->set_cached_tokens(update.usage.cached_tokens);
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
 }
 
 void GenerateStream::OnEnd(GenerationEnd end) {
+  LOG_DEBUG("{}: ended after {} prompt and {} generated tokens: {}", ScopedRequestId(*caller_, shown_id_),
+            end.usage.prompt_tokens, end.usage.completion_tokens, end.status.ToString());
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (end.status.ok()) {
@@ -81,7 +104,10 @@ void GenerateStream::OnEnd(GenerationEnd end) {
       last.set_finish_reason(ToProto(end.reason));
       last.mutable_usage()->set_prompt_tokens(end.usage.prompt_tokens);
       last.mutable_usage()->set_completion_tokens(end.usage.completion_tokens);
+      last.mutable_usage()->set_cached_tokens(end.usage.cached_tokens);
       last.set_adapter_generation(end.adapter_generation);
+      if (!end.stop_string.empty()) last.set_stop_string(end.stop_string);
+      if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
     }
     end_ = std::move(end.status);
     if (std::exchange(busy_, true)) return;
@@ -90,11 +116,9 @@ void GenerateStream::OnEnd(GenerationEnd end) {
 }
 
 v1::GenerateResponse& GenerateStream::Open() {
-  // A token takes up to five bytes.
-  const auto size = [](const v1::GenerateResponse& m) { return m.text().size() + 5 * m.token_ids_size(); };
-  if (pending_.empty() || size(pending_.back()) >= kMaxMessageBytes) {
+  if (pending_.empty() || ApproximateSize(pending_.back()) >= kMaxMessageBytes) {
     v1::GenerateResponse& message = pending_.emplace_back();
-    message.set_request_id(request_id_);
+    message.set_request_id(shown_id_);
     message.set_seed(seed_);
   }
   return pending_.back();
@@ -139,7 +163,9 @@ void GenerateStream::Abort() {
     gone_ = true;
     id = request_id_;
   }
-  if (!id.empty()) shared_->generation.Abort(id);
+  if (id.empty()) return;
+  LOG_DEBUG("{}: the client cancelled or is gone", id);
+  shared_->generation.Abort(id);
 }
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "serve/grpc/call_context.h"
@@ -35,7 +36,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnDone() override { self_.reset(); }
 
  private:
-  GenerateStream(CallContext* shared, absl::Time deadline) : shared_(shared), deadline_(deadline) {}
+  GenerateStream(CallContext* shared, absl::StatusOr<std::string> caller, absl::Time deadline)
+      : shared_(shared), caller_(std::move(caller)), deadline_(deadline) {}
 
   void Begin(const grpc::ByteBuffer& bytes);
   absl::Status Submit(const grpc::ByteBuffer& bytes);
@@ -46,14 +48,16 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   v1::GenerateResponse& Open() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   CallContext* const shared_;
+  const absl::StatusOr<std::string> caller_;  // or why not
   const absl::Time deadline_;
   std::shared_ptr<GenerateStream> self_;  // gRPC's share; dropped in OnDone
 
   // Set by Submit before the engine knows the stream, constant from then on.
   uint64_t seed_ = 0;
+  std::string shown_id_;  // what the client knows the request by
 
   std::mutex mutex_;
-  std::string request_id_ ABSL_GUARDED_BY(mutex_);                    // "" before the request was submitted
+  std::string request_id_ ABSL_GUARDED_BY(mutex_);                    // the engine's; "" before it was submitted
   std::deque<v1::GenerateResponse> pending_ ABSL_GUARDED_BY(mutex_);  // not yet written; the last one is open
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;  // a Pump is posted or running, or a write is in flight
   bool gone_ ABSL_GUARDED_BY(mutex_) = false;  // the client: cancelled, vanished, or a write failed

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/log.h"
@@ -27,11 +28,47 @@ namespace {
 constexpr int kKeepaliveMs = 30'000;              // a peer that lost its cable is noticed after this ...
 constexpr int kKeepaliveTimeoutMs = 10'000;       // ... and this
 constexpr int kMinClientPingMs = 5'000;           // clients may ping as often
+constexpr int kHandshakeTimeoutMs = 10'000;       // a connection that says nothing is closed
+constexpr int kMaxMetadataBytes = 16 << 10;       // of one call
+constexpr int kMaxStreamsPerConnection = 8192;    // a client's further calls wait at the client
 constexpr size_t kMaxDataFile = size_t{1} << 30;  // of a job, on this machine
 
 std::string HostPort(const std::string& address, int port) {
   const bool bare_v6 = address.find(':') != std::string::npos && address[0] != '[';
   return bare_v6 ? absl::StrCat("[", address, "]:", port) : absl::StrCat(address, ":", port);
+}
+
+// gRPC's reflection registers itself with every server and asks nobody for a key. Here it is there once, or not at all.
+class ReflectionOption final : public grpc::ServerBuilderOption {
+ public:
+  explicit ReflectionOption(bool reflect) : reflect_(reflect) {}
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    using Reflection = grpc::reflection::ProtoServerReflectionPlugin;
+    std::erase_if(*plugins, [](const auto& plugin) { return dynamic_cast<Reflection*>(plugin.get()) != nullptr; });
+    if (reflect_) plugins->push_back(std::make_unique<Reflection>());
+  }
+
+ private:
+  const bool reflect_;
+};
+
+absl::Status CheckPem(const char* what, const std::string& text) {
+  if (absl::StrContains(text, "-----BEGIN ")) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(what, " has no '-----BEGIN', want PEM"));
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const GrpcServerOptions& options) {
+  if (options.tls_certificate.empty()) return grpc::InsecureServerCredentials();
+  RETURN_IF_ERROR(CheckPem("the TLS certificate", options.tls_certificate));
+  RETURN_IF_ERROR(CheckPem("the TLS key", options.tls_key));
+  // Not required in the handshake, for health must answer those who have none: CallContext::Authorize requires it.
+  grpc::SslServerCredentialsOptions ssl(options.tls_client_ca.empty() ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                                                      : GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  if (!options.tls_client_ca.empty()) RETURN_IF_ERROR(CheckPem("the TLS client CA", options.tls_client_ca));
+  ssl.pem_root_certs = options.tls_client_ca;
+  ssl.pem_key_cert_pairs.push_back({options.tls_key, options.tls_certificate});
+  return grpc::SslServerCredentials(ssl);
 }
 
 // gRPC says only that it could not: binding once more by hand gives the reason.
@@ -48,7 +85,8 @@ std::string WhyNotListening(const std::string& address, int port) {
   const int reuse = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
   const bool bound = ::bind(fd, found->ai_addr, found->ai_addrlen) == 0 && ::listen(fd, 1) == 0;
-  const std::string reason = bound ? "gRPC refused the address" : std::strerror(errno);
+  const std::string reason =
+      bound ? "gRPC refused the address, or the TLS certificate and key do not belong together" : std::strerror(errno);
   ::close(fd);
   ::freeaddrinfo(found);
   return reason;
@@ -59,13 +97,16 @@ std::string WhyNotListening(const std::string& address, int port) {
 class GrpcServer::Impl {
  public:
   Impl(const GrpcServerOptions& options, const ServeParts& parts)
-      : shared_(parts, options.threads, kMaxDataFile), services_(MakeServices(&shared_)) {}
+      : shared_(parts, {options.api_keys, !options.tls_client_ca.empty()}, options.threads, kMaxDataFile),
+        services_(MakeServices(&shared_)) {}
 
   absl::Status Listen(const GrpcServerOptions& options) {
     grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(HostPort(options.address, options.port), grpc::InsecureServerCredentials(), &port_);
+    const bool ask = !options.api_keys.empty() || !options.tls_client_ca.empty();
+    builder.SetOption(std::make_unique<ReflectionOption>(!ask));
+    ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeCredentials(options));
+    builder.AddListeningPort(HostPort(options.address, options.port), credentials, &port_);
     builder.SetMaxReceiveMessageSize(options.max_message_bytes);
     builder.SetMaxSendMessageSize(options.max_message_bytes);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // else a second daemon would share the port unseen
@@ -73,6 +114,9 @@ class GrpcServer::Impl {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinClientPingMs);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
     for (const std::unique_ptr<grpc::Service>& service : services_) builder.RegisterService(service.get());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {

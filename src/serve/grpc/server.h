@@ -1,12 +1,15 @@
-// The gRPC front end: tandem.v1, grpc.health.v1 and server reflection on one port. Callback API: a stream costs memory,
+// The gRPC front end: tandem.v1, grpc.health.v1 and, where nobody has to show who they are, server reflection, on one
+// port. Callback API: a stream costs memory,
 // not a thread. gRPC brings at most 16 threads of its own, we bring `threads` + 2.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "serve/core/access.h"
 #include "serve/core/parts.h"
 
 namespace tandem {
@@ -16,6 +19,11 @@ struct GrpcServerOptions {
   int port = 50151;  // 0: any free one
   int max_message_bytes = 64 << 20;
   int threads = 2;  // that tokenize prompts and answer calls
+
+  // PEM texts. With a certificate and its key the port speaks TLS and nothing else; with client_ca too, callers must
+  // show a certificate that it has signed.
+  std::string tls_certificate, tls_key, tls_client_ca;
+  std::vector<ApiKey> api_keys;  // where there are any, callers must show one
 };
 
 class GrpcServer {

@@ -19,7 +19,8 @@ class WatchStream::Subscription final : public JobSink {
   const std::shared_ptr<WatchStream> stream_;  // the engine may still call while the stream is ending
 };
 
-WatchStream* WatchStream::Create(CallContext* shared, const grpc::ByteBuffer* request) {
+WatchStream* WatchStream::Create(CallContext* shared, const grpc::CallbackServerContext& context,
+                                 const grpc::ByteBuffer* request) {
   std::shared_ptr<WatchStream> stream(new WatchStream(shared));
   stream->self_ = stream;
   {
@@ -27,13 +28,15 @@ WatchStream* WatchStream::Create(CallContext* shared, const grpc::ByteBuffer* re
     std::erase_if(shared->watches, [](const std::weak_ptr<WatchStream>& watch) { return watch.expired(); });
     shared->watches.push_back(stream);
   }
-  shared->calls.Post([stream, request] { stream->Begin(*request); });
+  shared->calls.Post(
+      [stream, request, authorized = shared->Authorize(context).status()] { stream->Begin(*request, authorized); });
   return stream.get();
 }
 
-void WatchStream::Begin(const grpc::ByteBuffer& bytes) {
+void WatchStream::Begin(const grpc::ByteBuffer& bytes, const absl::Status& authorized) {
   v1::WatchJobRequest request;
-  absl::Status status = shared_->CheckServing();
+  absl::Status status = authorized;
+  if (status.ok()) status = shared_->CheckServing();
   if (status.ok()) status = ParseMessage(bytes, request);
   if (!status.ok()) return End(ToGrpc(status));
   job_id_ = request.id();

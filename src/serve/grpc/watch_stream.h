@@ -21,7 +21,8 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   static constexpr size_t kMaxQueuedEvents = 512;
 
   // The returned reactor owns itself until gRPC is done with it. `shared` and `request` are borrowed until then.
-  static WatchStream* Create(CallContext* shared, const grpc::ByteBuffer* request);
+  static WatchStream* Create(CallContext* shared, const grpc::CallbackServerContext& context,
+                             const grpc::ByteBuffer* request);
 
   // Ends the stream with UNAVAILABLE once its mailbox is empty: the daemon is going.
   void Shutdown();
@@ -35,7 +36,7 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   class Subscription;
 
   explicit WatchStream(CallContext* shared) : shared_(shared) {}
-  void Begin(const grpc::ByteBuffer& bytes);
+  void Begin(const grpc::ByteBuffer& bytes, const absl::Status& authorized);
   absl::Status Subscribe();
   void OnEvent(const Subscription* from, const JobEvent& event);
   void OnEnd(const Subscription* from);

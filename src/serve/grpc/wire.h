@@ -6,10 +6,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 
-#include <utility>
-
-#include "absl/status/statusor.h"
-#include "serve/core/work_queue.h"
+#include "absl/status/status.h"
 
 namespace tandem {
 
@@ -20,21 +17,5 @@ grpc::Status ToGrpc(const absl::Status& status);
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
 
 grpc::ByteBuffer ToBytes(const google::protobuf::Message& message);
-
-// Answers a unary call on `queue`: parse, handler(Request&) -> absl::StatusOr<Response>, reply. One reply for each
-// call.
-template <typename Request, typename Handler>
-grpc::ServerUnaryReactor* RunUnary(WorkQueue& queue, grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
-                                   grpc::ByteBuffer* out, Handler handler) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  queue.Post([reactor, in, out, handler = std::move(handler)] {
-    Request request;
-    if (const absl::Status parsed = ParseMessage(*in, request); !parsed.ok()) return reactor->Finish(ToGrpc(parsed));
-    const auto response = handler(request);
-    if (response.ok()) *out = ToBytes(*response);
-    reactor->Finish(ToGrpc(response.status()));
-  });
-  return reactor;
-}
 
 }  // namespace tandem

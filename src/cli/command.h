@@ -1,0 +1,27 @@
+// How the command line is put together: each group of commands defines its own options and says what to run.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "cli/commands.h"
+
+namespace tandem {
+
+// What to run once the command line is read.
+using Command = std::function<absl::Status(const Session&)>;
+
+// An option that sets a protobuf field only where it is given: the daemon knows the defaults.
+template <typename T>
+CLI::Option* AddField(CLI::App* app, const std::string& flags, std::function<void(T)> set, const std::string& help) {
+  return app->add_option_function<T>(
+      flags, [set = std::move(set)](const T& value) { set(value); }, help);
+}
+
+namespace bench {
+void DefineBench(CLI::App& app, Command& command);  // bench/define.cc
+}
+
+}  // namespace tandem
