@@ -46,11 +46,27 @@ absl::Status Client::Generate(const v1::GenerateRequest& request,
                               const std::function<void(const v1::GenerateResponse&)>& on_response) {
   grpc::ClientContext context;
   connection_.Prepare(context);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    generate_ = &context;
+  }
   const auto stub = v1::Inference::NewStub(connection_.channel());
   const auto reader = stub->Generate(&context, request);
   v1::GenerateResponse response;
   while (reader->Read(&response)) on_response(response);
-  return FromGrpc(reader->Finish());
+  const grpc::Status status = reader->Finish();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  generate_ = nullptr;
+  return FromGrpc(status);
+}
+
+void Client::CancelGenerate() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (generate_ != nullptr) generate_->TryCancel();
+}
+
+absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(const v1::TokenizeRequest& request) {
+  return Call(connection_, v1::Inference::NewStub(connection_.channel()), &v1::Inference::Stub::Tokenize, request);
 }
 
 absl::StatusOr<v1::Job> Client::CreateJob(const v1::CreateJobRequest& request) {

@@ -15,6 +15,10 @@
 #include "tandem/v1/finetuning.pb.h"
 #include "tandem/v1/inference.pb.h"
 
+namespace grpc {
+class ClientContext;
+}
+
 namespace tandem {
 
 class Client {
@@ -27,6 +31,9 @@ class Client {
 
   absl::Status Generate(const v1::GenerateRequest& request,
                         const std::function<void(const v1::GenerateResponse&)>& on_response);
+  // Ends the Generate of another thread, if one runs, with CANCELLED. Thread-safe.
+  void CancelGenerate();
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);
 
   absl::StatusOr<v1::Job> CreateJob(const v1::CreateJobRequest& request);
   absl::StatusOr<v1::Job> GetJob(const std::string& id);
@@ -48,7 +55,8 @@ class Client {
 
   const Connection connection_;
   std::mutex mutex_;
-  grpc::ClientContext* watch_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the WatchJob that runs
+  grpc::ClientContext* watch_ ABSL_GUARDED_BY(mutex_) = nullptr;     // the WatchJob that runs
+  grpc::ClientContext* generate_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the Generate that runs
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -27,6 +27,17 @@ struct TuneOptions {
   bool watch = false;
 };
 
+struct DoctorOptions {
+  std::string config;  // "": none is checked
+  std::string model;   // a directory; "": none is checked
+  std::string state_dir = "state";
+};
+
+// Reads stdin; of `request` the adapter, the sampling and, as its only chat message, the system's words.
+absl::Status RunChat(const Session& session, const v1::GenerateRequest& request);
+absl::Status RunTokenize(const Session& session, const v1::TokenizeRequest& request);
+// FAILED_PRECONDITION where a check failed.
+absl::Status RunDoctor(const Session& session, const DoctorOptions& options);
 absl::Status RunGenerate(const Session& session, const v1::GenerateRequest& request);
 absl::Status RunTune(const Session& session, const TuneOptions& options);
 

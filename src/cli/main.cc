@@ -66,6 +66,60 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
   });
 }
 
+void DefineChat(CLI::App& app, Command& command) {
+  CLI::App* const chat = app.add_subcommand("chat", "Talk with the model")->fallthrough();
+  const auto request = std::make_shared<v1::GenerateRequest>();
+  chat->add_option("--adapter", *request->mutable_adapter(), "A loaded adapter's name; none: the base model");
+  AddField<std::string>(
+      chat, "--system",
+      [request](const std::string& text) {
+        v1::ChatMessage& message = *request->mutable_chat()->add_messages();
+        message.set_role("system");
+        message.set_content(text);
+      },
+      "What the model is told before all else");
+  AddField<float>(
+      chat, "--temperature", [request](float t) { request->mutable_sampling()->set_temperature(t); }, "0: greedy");
+  AddField<int>(
+      chat, "--max-tokens", [request](int n) { request->mutable_stopping()->set_max_tokens(n); },
+      "Tokens of an answer at most");
+  chat->callback(
+      [&command, request] { command = [request](const Session& session) { return RunChat(session, *request); }; });
+}
+
+void DefineTokenize(CLI::App& app, Command& command) {
+  CLI::App* const tokenize = app.add_subcommand("tokenize", "A text as the model sees it")->fallthrough();
+  const auto text = std::make_shared<std::string>();
+  const auto chat = std::make_shared<bool>(false), bare = std::make_shared<bool>(false);
+  tokenize->add_option("TEXT", *text, "The text, or with --chat the question")->required();
+  tokenize->add_flag("--chat", *chat, "As the model's chat template renders it");
+  tokenize->add_flag("--no-special", *bare, "Without the special tokens that the tokenizer adds");
+  tokenize->callback([&command, text, chat, bare] {
+    v1::TokenizeRequest request;
+    if (*chat) {
+      v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+      message.set_role("user");
+      message.set_content(*text);
+    } else {
+      request.set_text(*text);
+    }
+    request.set_add_special_tokens(!*bare);
+    command = [request](const Session& session) { return RunTokenize(session, request); };
+  });
+}
+
+void DefineDoctor(CLI::App& app, Command& command) {
+  CLI::App* const doctor =
+      app.add_subcommand("doctor", "Look at this machine: what keeps the daemon from running well?")->fallthrough();
+  const auto options = std::make_shared<DoctorOptions>();
+  doctor->add_option("--config", options->config, "A configuration of tandemd to check");
+  doctor->add_option("--model", options->model, "A model's directory to check");
+  doctor->add_option("--state-dir", options->state_dir, "Where the daemon keeps what is its own")
+      ->capture_default_str();
+  doctor->callback(
+      [&command, options] { command = [options](const Session& session) { return RunDoctor(session, *options); }; });
+}
+
 void DefineTune(CLI::App& app, TuneOptions& options, Command& command) {
   CLI::App* const tune = app.add_subcommand("tune", "Fine-tune an adapter")->fallthrough();
   v1::Lora& lora = *options.request.mutable_peft()->mutable_lora();
@@ -180,10 +234,13 @@ int Main(int argc, char** argv) {
   DefineConnection(app, session.daemon);
   app.add_flag("--json", session.json, "One JSON document, or JSON lines");
   DefineGenerate(app, generate, command);
+  DefineChat(app, command);
+  DefineTokenize(app, command);
   DefineTune(app, tune, command);
   DefineJobs(app, command);
   DefineAdapters(app, command);
   bench::DefineBench(app, command);
+  DefineDoctor(app, command);
   app.add_subcommand("status", "What the daemon is doing")->fallthrough()->callback([&command] {
     command = RunStatus;
   });

@@ -67,6 +67,35 @@ TEST_F(BinaryTest, GeneratePrintsTheTextAndThenAboutIt) {
   EXPECT_THAT(outcome.err, HasSubstr("tokens/s, stop, seed 9\n"));
 }
 
+TEST_F(BinaryTest, ChatTellsAScriptWhatFailed) {
+  const std::string lines = testing::TempDir() + "/lines";
+  ASSERT_TRUE(WriteFileAtomically(lines, "/rest\n").ok());
+  Outcome outcome = Run("chat" + Server() + " <" + lines);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("unknown command /rest; did you mean '/reset'"));
+  ASSERT_TRUE(WriteFileAtomically(lines, "/temp 0.5\nhi").ok());
+  outcome = Run("chat" + Server() + " <" + lines);
+  EXPECT_EQ(outcome.out, "");                               // answers only
+  EXPECT_THAT(outcome.err, HasSubstr("no chat template"));  // the fake model has none
+}
+
+TEST_F(BinaryTest, ChatEndsWithItsInput) {
+  EXPECT_EQ(Run("chat" + Server() + " </dev/null").code, 0);
+}
+
+TEST_F(BinaryTest, TokenizeListsIdsAndTokens) {
+  const Outcome outcome = Run("tokenize ab --no-special" + Server());
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("0  98  a\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("2 tokens\n"));
+}
+
+TEST_F(BinaryTest, DoctorFindsTheDaemon) {
+  const Outcome outcome = Run("doctor --state-dir " + testing::TempDir() + Server());
+  EXPECT_THAT(outcome.out, HasSubstr("serves demo at 127.0.0.1:"));
+  EXPECT_EQ(outcome.out.find("of 0.0 GiB"), std::string::npos) << outcome.out;
+}
+
 TEST_F(BinaryTest, GenerateCarriesItsOptions) {
   GenerateRequest got;
   engine_.inference.on_generate = [&got](const FakeInference::Running& running) {
