@@ -1,20 +1,25 @@
 // Runs a model directory and says what share of the machine it reaches, limits measured in the same run:
 //
 //   engine_benchmark MODEL [--threads 2] [--rounds 5] [--only prefill128,decode1,...] [--json FILE]
+//                    [--peer PROGRAM --peer-model FILE [--peer-args "-rtr 1"]]
 //
-// Every round runs each workload once, so that a slow minute of the machine falls on all of them. Shares are of the
-// median: of the arithmetic peak (prefill, training) or of the memory stream (decode).
+// Every round runs each workload once, the peer's directly after ours, so that a slow minute of the machine falls on
+// all of them. Shares are of the median: of the arithmetic peak (prefill, training) or of the memory stream (decode).
 #include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <optional>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/json.h"
+#include "engine/peer.h"
 #include "engine/workloads.h"
 #include "limits/limits.h"
 
@@ -27,6 +32,7 @@ struct Workload {
   double flops_per_run = 0, bytes_per_run = 0;  // the one that binds; the other 0
   std::vector<double> seconds = {};
   int tokens = 0;
+  std::vector<double> peer_rates = {};  // tokens per second; empty: no peer, or it has no such workload
 };
 
 double Median(std::vector<double> values) {
@@ -69,11 +75,31 @@ Json Report(const Workload& w, const MachineLimits& limits) {
   const char* limit = w.flops_per_run > 0 ? "of the arithmetic peak" : "of the memory stream";
   std::cout << absl::StrFormat("%-11s %8.1f tok/s  [%.1f - %.1f]  %5.1f %% %s\n", w.name, w.tokens / median,
                                w.tokens / *slowest, w.tokens / *fastest, 100 * share, limit);
-  return {{"workload", w.name},
-          {"tokens_per_second",
-           {{"median", w.tokens / median}, {"min", w.tokens / *slowest}, {"max", w.tokens / *fastest}}},
-          {"share", share},
-          {"share_of", limit}};
+  Json report = {{"workload", w.name},
+                 {"tokens_per_second",
+                  {{"median", w.tokens / median}, {"min", w.tokens / *slowest}, {"max", w.tokens / *fastest}}},
+                 {"share", share},
+                 {"share_of", limit}};
+  if (w.peer_rates.empty()) return report;
+  const double peer = Median(w.peer_rates);
+  const auto [low, high] = std::minmax_element(w.peer_rates.begin(), w.peer_rates.end());
+  std::cout << absl::StrFormat("  peer      %8.1f tok/s  [%.1f - %.1f]  ours is %.2f times that\n", peer, *low, *high,
+                               w.tokens / median / peer);
+  report["peer_tokens_per_second"] = {{"median", peer}, {"min", *low}, {"max", *high}};
+  report["ratio"] = w.tokens / median / peer;
+  return report;
+}
+
+// One round: each workload, and the peer's where there is one.
+absl::Status RunRound(std::vector<Workload>& workloads, const std::optional<Peer>& peer, int threads) {
+  for (Workload& w : workloads) {
+    w.seconds.push_back(Seconds(w.run, w.tokens));
+    if (!peer.has_value()) continue;
+    const auto rate = RunPeer(*peer, w.name, threads);
+    if (!rate.ok()) return rate.status();
+    if (rate->has_value()) w.peer_rates.push_back(**rate);
+  }
+  return absl::OkStatus();
 }
 
 int Main(int argc, char** argv) {
@@ -87,7 +113,13 @@ int Main(int argc, char** argv) {
   app.add_option("--only", only, "prefill128, prefill512, decode1, decode4, decode8, decode16, train256")
       ->delimiter(',');
   app.add_option("--json", json_path, "Where the figures go as JSON");
+  Peer peer;
+  std::string peer_arguments;
+  CLI::Option* peer_program = app.add_option("--peer", peer.program, "llama-bench or llama-batched-bench of a peer");
+  app.add_option("--peer-model", peer.model, "Its own file of a model of the same shape")->needs(peer_program);
+  app.add_option("--peer-args", peer_arguments, "More arguments for it, separated by spaces")->needs(peer_program);
   CLI11_PARSE(app, argc, argv);
+  peer.arguments = absl::StrSplit(peer_arguments, ' ', absl::SkipEmpty());
 
   auto model = Workloads::Load(directory, threads);
   if (!model.ok()) {
@@ -104,10 +136,14 @@ int Main(int argc, char** argv) {
   });
   (*model)->Prefill(128);  // touches every weight and all scratch once
   for (int round = 0; round < rounds; ++round) {
-    for (Workload& w : workloads) w.seconds.push_back(Seconds(w.run, w.tokens));
+    const auto status = RunRound(workloads, peer.program.empty() ? std::nullopt : std::optional(peer), threads);
+    if (status.ok()) continue;
+    std::cerr << "engine_benchmark: " << status.message() << "\n";
+    return 1;
   }
   Json report = {{"backend", (*model)->backend().name()},
                  {"model", directory},
+                 {"command", absl::StrJoin(std::vector<std::string>(argv, argv + argc), " ")},
                  {"rounds", rounds},
                  {"limits",
                   {{"fp32_flops", limits.flops_per_second},
