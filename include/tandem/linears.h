@@ -1,4 +1,4 @@
-// The linears of a decoder layer: their names as Hugging Face spells them, and their sizes. What adapters attach to and
+// The linears of a decoder layer: their roles, what a family calls them, and their sizes. What adapters attach to and
 // what a checkpoint holds.
 #pragma once
 
@@ -7,10 +7,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tandem {
 
-// In the order in which a layer runs them.
+// Roles, in the order in which a layer runs them. An MLP without a gate has an up and a down projection.
 enum class LinearKind : uint8_t { kQProj, kKProj, kVProj, kOProj, kGateProj, kUpProj, kDownProj };
 
 inline constexpr int kNumLinears = 7;
@@ -18,30 +19,39 @@ inline constexpr std::array<LinearKind, kNumLinears> kAllLinears = {
     LinearKind::kQProj,    LinearKind::kKProj,  LinearKind::kVProj,   LinearKind::kOProj,
     LinearKind::kGateProj, LinearKind::kUpProj, LinearKind::kDownProj};
 
-// "q_proj": what PEFT's target_modules name.
-constexpr std::string_view Name(LinearKind kind) {
-  constexpr std::array<std::string_view, kNumLinears> kNames = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                                "gate_proj", "up_proj", "down_proj"};
-  return kNames[static_cast<int>(kind)];
-}
+// Where a family keeps its linears: "<layers>.<layer>.<path>". The default is Llama's.
+struct LinearNames {
+  std::string layers = "model.layers";
+  std::array<std::string, kNumLinears> paths = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                                "mlp.down_proj"};  // by LinearKind; "": the family has none
 
-constexpr std::optional<LinearKind> FindLinear(std::string_view name) {
-  for (const LinearKind kind : kAllLinears) {
-    if (Name(kind) == name) return kind;
+  const std::string& path(LinearKind kind) const { return paths[static_cast<int>(kind)]; }
+  bool Has(LinearKind kind) const { return !path(kind).empty(); }
+  // In the order of LinearKind.
+  std::vector<LinearKind> Kinds() const {
+    std::vector<LinearKind> kinds;
+    for (const LinearKind kind : kAllLinears) {
+      if (Has(kind)) kinds.push_back(kind);
+    }
+    return kinds;
   }
-  return std::nullopt;
-}
-
-// "model.layers.3.self_attn.q_proj"
-inline std::string ModuleName(int layer, LinearKind kind) {
-  const bool attention = kind <= LinearKind::kOProj;
-  return "model.layers." + std::to_string(layer) + (attention ? ".self_attn." : ".mlp.") + std::string(Name(kind));
-}
-
-// "model.layers.3.self_attn.q_proj.weight": [out, in]
-inline std::string WeightName(int layer, LinearKind kind) {
-  return ModuleName(layer, kind) + ".weight";
-}
+  // "q_proj": what PEFT's target_modules name.
+  std::string_view Name(LinearKind kind) const {
+    const std::string_view whole = path(kind);
+    return whole.substr(whole.rfind('.') + 1);
+  }
+  std::optional<LinearKind> Find(std::string_view name) const {
+    for (const LinearKind kind : kAllLinears) {
+      if (Has(kind) && Name(kind) == name) return kind;
+    }
+    return std::nullopt;
+  }
+  // "model.layers.3.self_attn.q_proj"
+  std::string ModuleName(int layer, LinearKind kind) const {
+    return layers + "." + std::to_string(layer) + "." + path(kind);
+  }
+};
 
 struct LinearDims {
   int64_t in = 0, out = 0;
@@ -52,6 +62,7 @@ struct LinearDims {
 struct LinearShapes {
   int num_layers = 0;
   std::array<LinearDims, kNumLinears> dims;  // by LinearKind
+  LinearNames names = {};
   const LinearDims& operator[](LinearKind kind) const { return dims[static_cast<int>(kind)]; }
 };
 

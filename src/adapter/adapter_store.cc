@@ -41,7 +41,7 @@ const AdapterPair* Adapter::Find(int layer, LinearKind kind) const {
 void Adapter::Update(const LoraWeights& weights, Backend& backend) {
   for (const LoraPair& pair : weights.pairs()) {
     const AdapterPair* own = Find(pair.layer, pair.linear);
-    CHECK(own != nullptr) << ModuleName(pair.layer, pair.linear);
+    CHECK(own != nullptr) << weights.spec().names.ModuleName(pair.layer, pair.linear);
     backend.UpdateMatrix(*own->a, pair.a.view());
     backend.UpdateMatrix(*own->b, pair.b.view());
   }
@@ -85,7 +85,8 @@ AdapterInfo AdapterStore::Install(AdapterRef ref, AdapterInfo info, const LoraWe
   info.alpha = weights.alpha();
   info.num_parameters = weights.num_parameters();
   info.created = now_();
-  for (const LinearKind kind : weights.spec().targets) info.target_modules.emplace_back(Name(kind));
+  for (const LinearKind kind : weights.spec().targets)
+    info.target_modules.emplace_back(weights.spec().names.Name(kind));
   // Packing takes long and needs no lock: until it is done, nobody knows of this generation.
   AdapterLease adapter = std::make_shared<const Adapter>(ref, info, weights, backend_);
 

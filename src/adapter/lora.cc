@@ -43,16 +43,15 @@ float LoraSpec::scale() const {
   return static_cast<float>(alpha / divisor);
 }
 
-absl::StatusOr<std::vector<LinearKind>> ParseTargetModules(absl::Span<const std::string> names) {
-  if (names.empty() || (names.size() == 1 && names[0] == kAllLinear)) {
-    return std::vector<LinearKind>(kAllLinears.begin(), kAllLinears.end());
-  }
+absl::StatusOr<std::vector<LinearKind>> ParseTargetModules(absl::Span<const std::string> targets,
+                                                           const LinearNames& names) {
+  if (targets.empty() || (targets.size() == 1 && targets[0] == kAllLinear)) return names.Kinds();
   std::vector<LinearKind> kinds;
-  for (const std::string& name : names) {
-    const std::optional<LinearKind> kind = FindLinear(name);
+  for (const std::string& name : targets) {
+    const std::optional<LinearKind> kind = names.Find(name);
     if (!kind.has_value()) {
       std::vector<std::string> known;
-      for (const LinearKind each : kAllLinears) known.emplace_back(Name(each));
+      for (const LinearKind each : names.Kinds()) known.emplace_back(names.Name(each));
       known.emplace_back(kAllLinear);
       const char* alone = name == kAllLinear ? " stands alone" : " is unknown";
       return absl::InvalidArgumentError(
@@ -65,7 +64,7 @@ absl::StatusOr<std::vector<LinearKind>> ParseTargetModules(absl::Span<const std:
   return kinds;
 }
 
-absl::StatusOr<LoraSpec> MakeLoraSpec(const LoraConfig& config) {
+absl::StatusOr<LoraSpec> MakeLoraSpec(const LoraConfig& config, const LinearNames& names) {
   if (config.rank < 1 || config.rank > kMaxLoraRank) {
     return absl::InvalidArgumentError(absl::StrCat("rank is ", config.rank, ", want from 1 to ", kMaxLoraRank));
   }
@@ -75,11 +74,13 @@ absl::StatusOr<LoraSpec> MakeLoraSpec(const LoraConfig& config) {
   LoraSpec spec;
   spec.rank = config.rank;
   spec.alpha = config.alpha;
-  ASSIGN_OR_RETURN(spec.targets, ParseTargetModules(config.target_modules));
+  ASSIGN_OR_RETURN(spec.targets, ParseTargetModules(config.target_modules, names));
+  spec.names = names;
   return spec;
 }
 
 LoraWeights::LoraWeights(LoraSpec spec, const LinearShapes& shapes) : spec_(std::move(spec)) {
+  spec_.names = shapes.names;
   for (int layer = 0; layer < shapes.num_layers; ++layer) {
     for (const LinearKind kind : spec_.targets) {
       pairs_.push_back({.linear = kind,
@@ -109,7 +110,7 @@ void LoraWeights::IndexPairs() {
     CHECK_EQ(pair.b.shape()[1], spec_.rank);
     CHECK(std::find(spec_.targets.begin(), spec_.targets.end(), pair.linear) != spec_.targets.end());
     int& slot = index_[PairIndex(pair.layer, pair.linear)];
-    CHECK_EQ(slot, -1) << "two pairs on " << ModuleName(pair.layer, pair.linear);
+    CHECK_EQ(slot, -1) << "two pairs on " << spec_.names.ModuleName(pair.layer, pair.linear);
     slot = static_cast<int>(i);
   }
 }

@@ -24,16 +24,18 @@ struct LoraSpec {
   double alpha = 0;                 // finite
   std::vector<LinearKind> targets;  // distinct, in the order of LinearKind; at least one
   LoraScaling scaling = LoraScaling::kStandard;
+  LinearNames names = {};  // of the model that the adapter belongs to
 
   float scale() const;
 };
 
-// The kinds that `names` mean: short names, or "all-linear" alone; none mean all. INVALID_ARGUMENT suggests the
-// nearest.
-absl::StatusOr<std::vector<LinearKind>> ParseTargetModules(absl::Span<const std::string> names);
+// The kinds that `targets` mean in a model with these linears: short names, or "all-linear" alone; none mean all.
+// INVALID_ARGUMENT suggests the nearest.
+absl::StatusOr<std::vector<LinearKind>> ParseTargetModules(absl::Span<const std::string> targets,
+                                                           const LinearNames& names = {});
 
 // INVALID_ARGUMENT names the field of `config` that is out of range.
-absl::StatusOr<LoraSpec> MakeLoraSpec(const LoraConfig& config);
+absl::StatusOr<LoraSpec> MakeLoraSpec(const LoraConfig& config, const LinearNames& names = {});
 
 // The bypass of one linear.
 struct LoraPair {

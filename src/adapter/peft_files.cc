@@ -33,8 +33,8 @@ absl::Status Bad(std::string message) {
 }
 
 // "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"; `matrix` is 'A' or 'B'.
-std::string TensorName(int layer, LinearKind kind, char matrix) {
-  return absl::StrCat("base_model.model.", ModuleName(layer, kind), ".lora_", std::string(1, matrix), ".weight");
+std::string TensorName(const LinearNames& names, int layer, LinearKind kind, char matrix) {
+  return absl::StrCat("base_model.model.", names.ModuleName(layer, kind), ".lora_", std::string(1, matrix), ".weight");
 }
 
 // --- reading
@@ -43,8 +43,8 @@ std::string TensorName(int layer, LinearKind kind, char matrix) {
 absl::Status CheckTensorNames(const SafetensorsFile& file, const LinearShapes& shapes) {
   std::vector<std::string> known;
   for (int layer = 0; layer < shapes.num_layers; ++layer) {
-    for (const LinearKind kind : kAllLinears) {
-      for (const char matrix : {'A', 'B'}) known.push_back(TensorName(layer, kind, matrix));
+    for (const LinearKind kind : shapes.names.Kinds()) {
+      for (const char matrix : {'A', 'B'}) known.push_back(TensorName(shapes.names, layer, kind, matrix));
     }
   }
   std::sort(known.begin(), known.end());
@@ -79,8 +79,8 @@ absl::StatusOr<Tensor> ReadTensor(const SafetensorsFile& file, const std::string
 absl::StatusOr<std::vector<LoraPair>> ReadPairs(const SafetensorsFile& file, int rank, const LinearShapes& shapes) {
   std::vector<LoraPair> pairs;
   for (int layer = 0; layer < shapes.num_layers; ++layer) {
-    for (const LinearKind kind : kAllLinears) {
-      const std::string a = TensorName(layer, kind, 'A'), b = TensorName(layer, kind, 'B');
+    for (const LinearKind kind : shapes.names.Kinds()) {
+      const std::string a = TensorName(shapes.names, layer, kind, 'A'), b = TensorName(shapes.names, layer, kind, 'B');
       if (!file.Contains(a) && !file.Contains(b)) continue;
       LoraPair pair;
       pair.linear = kind;
@@ -102,11 +102,12 @@ bool Matches(std::string_view module, std::string_view target) {
 
 // The config's target_modules must be exactly what the file has pairs for.
 absl::Status CheckTargets(const std::vector<std::string>& targets, const LoraWeights& weights, int num_layers) {
+  const LinearNames& names = weights.spec().names;
   std::vector<bool> used(targets.size());
   std::vector<std::string> modules;
   for (int layer = 0; layer < num_layers; ++layer) {
-    for (const LinearKind kind : kAllLinears) {
-      const std::string& module = modules.emplace_back(ModuleName(layer, kind));
+    for (const LinearKind kind : names.Kinds()) {
+      const std::string& module = modules.emplace_back(names.ModuleName(layer, kind));
       bool targeted = false;
       for (size_t i = 0; i < targets.size(); ++i) {
         if (!Matches(module, targets[i])) continue;
@@ -119,7 +120,7 @@ absl::Status CheckTargets(const std::vector<std::string>& targets, const LoraWei
   }
   const auto unused = std::find(used.begin(), used.end(), false);
   if (unused == used.end()) return absl::OkStatus();
-  for (const LinearKind kind : kAllLinears) modules.emplace_back(Name(kind));
+  for (const LinearKind kind : names.Kinds()) modules.emplace_back(names.Name(kind));
   const std::string& target = targets[unused - used.begin()];
   return Bad(
       absl::StrCat("target module '", target, "' is no linear of this model's layers", SuggestNames(target, modules)));
@@ -133,18 +134,20 @@ std::vector<std::string> TargetNames(const LoraWeights& weights) {
   const int num_layers = weights.pairs().back().layer + 1;
   std::vector<std::string> names;
   if (weights.pairs().size() == num_layers * weights.spec().targets.size()) {
-    for (const LinearKind kind : weights.spec().targets) names.emplace_back(Name(kind));
+    for (const LinearKind kind : weights.spec().targets) names.emplace_back(weights.spec().names.Name(kind));
   } else {
-    for (const LoraPair& pair : weights.pairs()) names.push_back(ModuleName(pair.layer, pair.linear));
+    for (const LoraPair& pair : weights.pairs())
+      names.push_back(weights.spec().names.ModuleName(pair.layer, pair.linear));
   }
   return names;
 }
 
 absl::Status WriteFiles(const std::string& directory, const LoraWeights& weights, const std::string& base_model) {
+  const LinearNames& names = weights.spec().names;
   std::vector<NamedTensor> tensors;
   for (const LoraPair& pair : weights.pairs()) {
-    tensors.push_back({TensorName(pair.layer, pair.linear, 'A'), pair.a.view()});
-    tensors.push_back({TensorName(pair.layer, pair.linear, 'B'), pair.b.view()});
+    tensors.push_back({TensorName(names, pair.layer, pair.linear, 'A'), pair.a.view()});
+    tensors.push_back({TensorName(names, pair.layer, pair.linear, 'B'), pair.b.view()});
   }
   RETURN_IF_ERROR(WriteSafetensors(absl::StrCat(directory, "/", kTensorFile), tensors, {{"format", "pt"}}));
   const Json config = MakePeftConfig(weights.spec(), TargetNames(weights), base_model);
@@ -211,6 +214,7 @@ absl::StatusOr<LoraWeights> ReadPeftAdapter(const std::string& directory, const 
   std::sort(config->spec.targets.begin(), config->spec.targets.end());
   config->spec.targets.erase(std::unique(config->spec.targets.begin(), config->spec.targets.end()),
                              config->spec.targets.end());
+  config->spec.names = shapes.names;
   LoraWeights weights(config->spec, std::move(pairs));
   if (config->target_modules.has_value()) {
     RETURN_IF_ERROR(Annotate(CheckTargets(*config->target_modules, weights, shapes.num_layers), config_path));

@@ -35,7 +35,8 @@ class Prober {
         adapters_(*parts.adapters),
         gradients_(static_cast<size_t>(model_.desc().num_layers)),
         tape_(model_.desc(), max_context) {
-    const absl::StatusOr<LoraSpec> spec = MakeLoraSpec({.rank = kProbeRank, .alpha = kProbeRank});
+    const absl::StatusOr<LoraSpec> spec =
+        MakeLoraSpec({.rank = kProbeRank, .alpha = kProbeRank}, adapters_.shapes().names);
     CHECK(spec.ok()) << spec.status().ToString();
     LoraWeights weights(*spec, adapters_.shapes());
     weights.Initialize(0);

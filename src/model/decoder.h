@@ -1,4 +1,5 @@
-// The decoder's forward over one batch, and one backward unit: the only two walks over a layer's weights.
+// The decoder's forward over one batch, and one backward unit: the only two walks over a layer's weights. Both do what
+// the ModelDesc says and know no family.
 #pragma once
 
 #include <span>
@@ -22,20 +23,33 @@ struct DecoderContext {
   const ModelWeights& weights;
   const KvStorage& kv;
   const AdapterStore& adapters;
-  TensorView rope_table;  // [max_context, head_dim]
+  std::span<const Tensor> rope_tables;  // [ropes], each [max_context, head_dim]
+
+  AttentionOptions OptionsOf(int layer) const {
+    return {.scale = desc.attention_scale, .window = desc.layers[layer].window, .soft_cap = desc.attention_soft_cap};
+  }
 };
 
 // Scratch for up to max_rows rows of either walk, allocated once. Where backward has no name of its own it holds the
 // gradient in the tensor that the forward keeps the value in.
 struct DecoderScratch {
   DecoderScratch(const ModelDesc& desc, int max_rows);
-  Tensor normed;           // [max_rows, hidden]
+  Tensor normed, branch;   // [max_rows, hidden] input and output of one half of a block
   Tensor q, attention;     // [max_rows, num_heads * head_dim]
   Tensor k, v;             // [max_rows, num_kv_heads * head_dim]
   Tensor lse;              // [max_rows, num_heads]
   Tensor gate, up, gated;  // [max_rows, ffn]
   Tensor dnormed, dgated;  // as normed and gated
+  Tensor q_normed;         // [max_rows, num_heads * head_dim] of families with q and k norms
+  // Of families with experts: the rows of one expert, and the router's logits and their gradients.
+  Tensor expert_in, expert_out, dexpert;   // [max_rows, hidden]
+  Tensor router, drouter;                  // [max_rows, experts]
+  Tensor expert_weights, dexpert_weights;  // [max_rows, top_k]
+  Tensor embedded;                         // [max_rows, embedding_width] of families with projections
 };
+
+// Embeds the rows of the batch: hidden [num_rows, hidden]. The rest of `scratch` is free before and after.
+void EmbedTokens(const DecoderContext& context, const Batch& batch, DecoderScratch& scratch, const TensorView& hidden);
 
 // Runs all rows of the batch through every layer. hidden [num_rows, hidden] receives the last layer's output, before
 // the final norm. Writes K and V of all rows to the pool and what backward needs to the tapes of kTrainForward spans.
@@ -45,5 +59,22 @@ void DecoderForward(const DecoderContext& context, const Batch& batch, DecoderSc
 // Takes tape.dhidden rows [window) from the gradient of the layer's output to that of its input, adds to the adapter's
 // gradients and, over the windows of a layer, completes dk and dv. See coserving.md, "Backward, exact under any split".
 void DecoderBackward(const DecoderContext& context, const BackwardUnit& unit, DecoderScratch& scratch);
+
+// y = the description's norm of x; the gradient through it.
+void Norm(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& y);
+void NormBackward(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& dy,
+                  Accumulate mode, const TensorView& dx);
+// The same of the RMS norm of every head of x [m, heads * head_dim].
+void HeadNorm(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& y);
+void HeadNormBackward(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& dy,
+                      const TensorView& dx);
+
+// The routed MLP of one layer: y += its output for x [m, hidden]. A row's experts are added in the order of their
+// numbers, whatever the other rows choose.
+void ExpertsForward(const DecoderContext& context, const LayerWeights& weights, const TensorView& x,
+                    DecoderScratch& scratch, const TensorView& y);
+// dx [m, hidden] = the gradient through experts and router of the output's gradient dy.
+void ExpertsBackward(const DecoderContext& context, const LayerWeights& weights, const TensorView& x,
+                     const TensorView& dy, DecoderScratch& scratch, const TensorView& dx);
 
 }  // namespace tandem

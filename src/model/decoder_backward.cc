@@ -1,4 +1,3 @@
-#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
@@ -7,14 +6,13 @@
 #include "ops/attention.h"
 #include "ops/linear.h"
 #include "ops/lora.h"
-#include "ops/norm.h"
 #include "ops/rope.h"
 
 namespace tandem {
 namespace {
 
-// Backward of one layer over one window. Scratch tensors hold the gradients of what the forward keeps in them; those
-// two that the forward's values are needed for (norm outputs, silu(gate) * up) are recomputed on the way.
+// Backward of one layer over one window. Scratch tensors hold the gradients of what the forward keeps in them; what the
+// forward's values are needed for (norm outputs, activations) is recomputed on the way.
 class Backward {
  public:
   Backward(const DecoderContext& context, const BackwardUnit& unit, DecoderScratch& scratch)
@@ -41,51 +39,117 @@ class Backward {
 
  private:
   void Mlp() {
-    Backend& backend = context_.backend;
-    const TensorView x = Window(saved_.mlp_input), gate = Window(saved_.gate), up = Window(saved_.up);
-    const TensorView gated = Rows(scratch_.gated), dgated = Rows(scratch_.dgated);
-    ops::ActivateMul(backend, Activation::kSilu, gate, up, gated);
-    Linear(LinearKind::kDownProj, gated, dhidden_, Accumulate::kNo, dgated);
+    const HalfNormWeights& norms = weights_.mlp_norms;
+    const TensorView dbranch = BranchGradient(norms, saved_.mlp_branch, saved_.mlp_sum);
+    const TensorView x = Window(saved_.mlp_input), dnormed = Rows(scratch_.dnormed);
+    if (context_.desc.experts.count > 0) {
+      ExpertsBackward(context_, weights_, Input(norms, x), dbranch, scratch_, dnormed);
+    } else {
+      DenseMlp(norms, x, dbranch, dnormed);
+    }
+    AddInputGradient(norms, x, dnormed);
+  }
 
-    const TensorView normed = Rows(scratch_.normed), dnormed = Rows(scratch_.dnormed);
-    const TensorView dgate = Rows(scratch_.gate), dup = Rows(scratch_.up);
-    ops::ActivateMulBackward(backend, Activation::kSilu, gate, up, dgated, {dgate, dup});
-    ops::RmsNorm(backend, x, weights_.mlp_norm.view(), context_.desc.rms_norm_eps, normed);
-    Linear(LinearKind::kGateProj, normed, dgate, Accumulate::kNo, dnormed);
-    Linear(LinearKind::kUpProj, normed, dup, Accumulate::kYes, dnormed);
-    // The residual passes dhidden on as it is; the norm's share is added.
-    ops::RmsNormBackward(backend, x, weights_.mlp_norm.view(), context_.desc.rms_norm_eps, dnormed, Accumulate::kYes,
-                         dhidden_);
+  void DenseMlp(const HalfNormWeights& norms, const TensorView& x, const TensorView& dy, const TensorView& dx) {
+    Backend& backend = context_.backend;
+    const Activation activation = context_.desc.activation;
+    const TensorView up = Window(saved_.up), gated = Rows(scratch_.gated), dgated = Rows(scratch_.dgated);
+    const TensorView dup = Rows(scratch_.up);
+    if (!context_.desc.gated) {
+      ops::Activate(backend, activation, up, gated);
+      Linear(LinearKind::kDownProj, gated, dy, Accumulate::kNo, dgated);
+      ops::ActivateBackward(backend, activation, up, dgated, dup);
+      Linear(LinearKind::kUpProj, Input(norms, x), dup, Accumulate::kNo, dx);
+      return;
+    }
+    const TensorView gate = Window(saved_.gate), dgate = Rows(scratch_.gate);
+    ops::ActivateMul(backend, activation, gate, up, gated);
+    Linear(LinearKind::kDownProj, gated, dy, Accumulate::kNo, dgated);
+    ops::ActivateMulBackward(backend, activation, gate, up, dgated, {dgate, dup});
+    const TensorView normed = Input(norms, x);
+    Linear(LinearKind::kGateProj, normed, dgate, Accumulate::kNo, dx);
+    Linear(LinearKind::kUpProj, normed, dup, Accumulate::kYes, dx);
   }
 
   void Attention() {
-    Backend& backend = context_.backend;
+    const HalfNormWeights& norms = weights_.attention_norms;
+    const TensorView dbranch = BranchGradient(norms, saved_.attention_branch, saved_.attention_sum);
     const TensorView x = Window(saved_.attention_input), attention = Window(saved_.attention_output);
     const TensorView dattention = Rows(scratch_.attention), dq = Rows(scratch_.q);
-    Linear(LinearKind::kOProj, attention, dhidden_, Accumulate::kNo, dattention);
-    ops::AttentionBackward(backend, {.first_position = unit_.window.begin,
-                                     .blocks = unit_.blocks,
-                                     .kv = context_.kv.layer(unit_.layer),
-                                     .options = {.scale = 1.0f / std::sqrt(static_cast<float>(context_.desc.head_dim))},
-                                     .q = Window(saved_.q),
-                                     .out = attention,
-                                     .dout = dattention,
-                                     .lse = Window(saved_.lse),
-                                     .dq = dq,
-                                     .dk = tape_.dk().view(),
-                                     .dv = tape_.dv().view()});
+    Linear(LinearKind::kOProj, attention, dbranch, Accumulate::kNo, dattention);
+    ops::AttentionBackward(context_.backend, {.first_position = unit_.window.begin,
+                                              .blocks = unit_.blocks,
+                                              .kv = context_.kv.layer(unit_.layer),
+                                              .options = context_.OptionsOf(unit_.layer),
+                                              .q = Queries(),
+                                              .out = attention,
+                                              .dout = dattention,
+                                              .lse = Window(saved_.lse),
+                                              .dq = dq,
+                                              .dk = tape_.dk().view(),
+                                              .dv = tape_.dv().view()});
     // Later windows are done and earlier rows never look ahead: this window's rows of dk and dv are final.
     const TensorView dk = Window(tape_.dk()), dv = Window(tape_.dv());
-    ops::RopeBackward(backend, {&sequence_, 1}, context_.rope_table, dq);
-    ops::RopeBackward(backend, {&sequence_, 1}, context_.rope_table, dk);
+    if (!context_.rope_tables.empty()) {
+      ops::RopeBackward(context_.backend, {&sequence_, 1}, RopeTable(), dq);
+      ops::RopeBackward(context_.backend, {&sequence_, 1}, RopeTable(), dk);
+    }
+    ProjectionsBackward(norms, x, {.q = dq, .k = dk, .v = dv});
+  }
 
-    const TensorView normed = Rows(scratch_.normed), dnormed = Rows(scratch_.dnormed);
-    ops::RmsNorm(backend, x, weights_.attention_norm.view(), context_.desc.rms_norm_eps, normed);
-    Linear(LinearKind::kQProj, normed, dq, Accumulate::kNo, dnormed);
-    Linear(LinearKind::kKProj, normed, dk, Accumulate::kYes, dnormed);
-    Linear(LinearKind::kVProj, normed, dv, Accumulate::kYes, dnormed);
-    ops::RmsNormBackward(backend, x, weights_.attention_norm.view(), context_.desc.rms_norm_eps, dnormed,
-                         Accumulate::kYes, dhidden_);
+  struct ProjectionGradients {
+    TensorView q, k, v;  // after the norms of heads, where there are such
+  };
+  void ProjectionsBackward(const HalfNormWeights& norms, const TensorView& x, ProjectionGradients d) {
+    if (weights_.q_norm.exists()) {
+      // dattention is done with, and so is the forward's k.
+      HeadNormBackward(context_, weights_.q_norm, Window(saved_.q), d.q, Rows(scratch_.attention));
+      HeadNormBackward(context_, weights_.k_norm, Window(saved_.k), d.k, Rows(scratch_.k));
+      d.q = Rows(scratch_.attention);
+      d.k = Rows(scratch_.k);
+    }
+    const TensorView normed = Input(norms, x), dnormed = Rows(scratch_.dnormed);
+    Linear(LinearKind::kQProj, normed, d.q, Accumulate::kNo, dnormed);
+    Linear(LinearKind::kKProj, normed, d.k, Accumulate::kYes, dnormed);
+    Linear(LinearKind::kVProj, normed, d.v, Accumulate::kYes, dnormed);
+    AddInputGradient(norms, x, dnormed);
+  }
+
+  // q as attention took it: saved so, or before its norm.
+  TensorView Queries() {
+    if (!weights_.q_norm.exists()) return Window(saved_.q);
+    const TensorView q = Rows(scratch_.q_normed);
+    HeadNorm(context_, weights_.q_norm, Window(saved_.q), q);
+    if (!context_.rope_tables.empty()) ops::Rope(context_.backend, {&sequence_, 1}, RopeTable(), q);
+    return q;
+  }
+
+  // What one half of the block read: x through its norm where it has one.
+  TensorView Input(const HalfNormWeights& norms, const TensorView& x) {
+    if (!norms.in.exists()) return x;
+    Norm(context_, norms.in, x, Rows(scratch_.normed));
+    return Rows(scratch_.normed);
+  }
+
+  // dhidden from after the sum to before it, and the gradient of the branch's output.
+  TensorView BranchGradient(const HalfNormWeights& norms, const Tensor& branch, const Tensor& sum) {
+    if (norms.after.exists()) {
+      const TensorView dy = Rows(scratch_.branch);
+      std::memcpy(dy.data, dhidden_.data, dhidden_.size_bytes());
+      NormBackward(context_, norms.after, Window(sum), dy, Accumulate::kNo, dhidden_);
+    }
+    if (!norms.out.exists()) return dhidden_;
+    NormBackward(context_, norms.out, Window(branch), dhidden_, Accumulate::kNo, Rows(scratch_.branch));
+    return Rows(scratch_.branch);
+  }
+
+  // The residual passes dhidden on as it is; the share of one half's input is added.
+  void AddInputGradient(const HalfNormWeights& norms, const TensorView& x, const TensorView& dnormed) {
+    if (norms.in.exists()) {
+      NormBackward(context_, norms.in, x, dnormed, Accumulate::kYes, dhidden_);
+    } else {
+      ops::Add(context_.backend, dnormed, dhidden_);
+    }
   }
 
   // dx (+)= dy W, and the bypass: its gradients, and its share of dx.
@@ -98,6 +162,7 @@ class Backward {
     ops::LoraBackward(context_.backend, x, dy, segment, gradients, dx);
   }
 
+  TensorView RopeTable() const { return context_.rope_tables[context_.desc.layers[unit_.layer].rope].view(); }
   TensorView Window(const Tensor& tensor) const {
     return tensor.view().Rows(unit_.window.begin, unit_.window.num_rows());
   }

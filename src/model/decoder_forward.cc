@@ -1,4 +1,3 @@
-#include <cmath>
 #include <cstring>
 
 #include "model/decoder.h"
@@ -7,7 +6,6 @@
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/lora.h"
-#include "ops/norm.h"
 #include "ops/rope.h"
 
 namespace tandem {
@@ -24,7 +22,7 @@ class Forward {
   }
 
   void Run() {
-    ops::Embedding(context_.backend, batch_.token_ids, *context_.weights.embedding, hidden_);
+    EmbedTokens(context_, batch_, scratch_, hidden_);
     for (int layer = 0; layer < context_.desc.num_layers; ++layer) {
       Attention(layer);
       Mlp(layer);
@@ -33,42 +31,104 @@ class Forward {
 
  private:
   void Attention(int layer) {
-    const LayerWeights& weights = context_.weights.layers[layer];
-    const TensorView x = Rows(scratch_.normed), q = Rows(scratch_.q), k = Rows(scratch_.k), v = Rows(scratch_.v);
+    const HalfNormWeights& norms = Layer(layer).attention_norms;
+    const TensorView q = Rows(scratch_.q), k = Rows(scratch_.k), v = Rows(scratch_.v);
     const TensorView attention = Rows(scratch_.attention), lse = Rows(scratch_.lse);
     Save(layer, &Tape::Layer::attention_input, hidden_);
-    ops::RmsNorm(context_.backend, hidden_, weights.attention_norm.view(), context_.desc.rms_norm_eps, x);
+    const TensorView x = Input(norms);
     Linear(layer, LinearKind::kQProj, x, Accumulate::kNo, q);
     Linear(layer, LinearKind::kKProj, x, Accumulate::kNo, k);
     Linear(layer, LinearKind::kVProj, x, Accumulate::kNo, v);
-    ops::Rope(context_.backend, sequences_, context_.rope_table, q);
-    ops::Rope(context_.backend, sequences_, context_.rope_table, k);
+    NormHeads(layer, q, k);
+    if (!context_.rope_tables.empty()) {
+      const TensorView table = context_.rope_tables[context_.desc.layers[layer].rope].view();
+      ops::Rope(context_.backend, sequences_, table, q);
+      ops::Rope(context_.backend, sequences_, table, k);
+    }
     ops::AppendKv(context_.backend, sequences_, k, v, context_.kv.layer(layer));
-    const float scale = 1.0f / std::sqrt(static_cast<float>(context_.desc.head_dim));
-    ops::Attention(context_.backend, sequences_, q, context_.kv.layer(layer), {.scale = scale}, attention, lse);
-    Save(layer, &Tape::Layer::q, q);
+    ops::Attention(context_.backend, sequences_, q, context_.kv.layer(layer), context_.OptionsOf(layer), attention,
+                   lse);
+    if (!Layer(layer).q_norm.exists()) Save(layer, &Tape::Layer::q, q);
     Save(layer, &Tape::Layer::attention_output, attention);
     Save(layer, &Tape::Layer::lse, lse);
-    Linear(layer, LinearKind::kOProj, attention, Accumulate::kYes, hidden_);
+    AddBranch(norms, {layer, &Tape::Layer::attention_branch, &Tape::Layer::attention_sum},
+              [&](Accumulate mode, const TensorView& y) { Linear(layer, LinearKind::kOProj, attention, mode, y); });
+  }
+
+  // The norms of every head, in place; what they read goes to the tapes.
+  void NormHeads(int layer, const TensorView& q, const TensorView& k) {
+    const LayerWeights& weights = Layer(layer);
+    if (!weights.q_norm.exists()) return;
+    Save(layer, &Tape::Layer::q, q);
+    Save(layer, &Tape::Layer::k, k);
+    HeadNorm(context_, weights.q_norm, q, q);
+    HeadNorm(context_, weights.k_norm, k, k);
   }
 
   void Mlp(int layer) {
-    const LayerWeights& weights = context_.weights.layers[layer];
-    const TensorView x = Rows(scratch_.normed), gate = Rows(scratch_.gate), up = Rows(scratch_.up);
-    const TensorView gated = Rows(scratch_.gated);
+    const HalfNormWeights& norms = Layer(layer).mlp_norms;
     Save(layer, &Tape::Layer::mlp_input, hidden_);
-    ops::RmsNorm(context_.backend, hidden_, weights.mlp_norm.view(), context_.desc.rms_norm_eps, x);
-    Linear(layer, LinearKind::kGateProj, x, Accumulate::kNo, gate);
-    Linear(layer, LinearKind::kUpProj, x, Accumulate::kNo, up);
-    Save(layer, &Tape::Layer::gate, gate);
-    Save(layer, &Tape::Layer::up, up);
-    ops::ActivateMul(context_.backend, Activation::kSilu, gate, up, gated);
-    Linear(layer, LinearKind::kDownProj, gated, Accumulate::kYes, hidden_);
+    const TensorView x = Input(norms);
+    const auto branch = [&](Accumulate mode, const TensorView& y) {
+      if (context_.desc.experts.count == 0) return DenseMlp(layer, x, mode, y);
+      if (mode == Accumulate::kNo) std::memset(y.data, 0, y.size_bytes());
+      ExpertsForward(context_, Layer(layer), x, scratch_, y);
+    };
+    AddBranch(norms, {layer, &Tape::Layer::mlp_branch, &Tape::Layer::mlp_sum}, branch);
   }
 
-  // The backbone's product over all rows, then the bypasses over theirs.
+  void DenseMlp(int layer, const TensorView& x, Accumulate mode, const TensorView& y) {
+    const TensorView gate = Rows(scratch_.gate), up = Rows(scratch_.up), gated = Rows(scratch_.gated);
+    if (context_.desc.gated) {
+      Linear(layer, LinearKind::kGateProj, x, Accumulate::kNo, gate);
+      Save(layer, &Tape::Layer::gate, gate);
+    }
+    Linear(layer, LinearKind::kUpProj, x, Accumulate::kNo, up);
+    Save(layer, &Tape::Layer::up, up);
+    if (context_.desc.gated) {
+      ops::ActivateMul(context_.backend, context_.desc.activation, gate, up, gated);
+    } else {
+      ops::Activate(context_.backend, context_.desc.activation, up, gated);
+    }
+    Linear(layer, LinearKind::kDownProj, gated, mode, y);
+  }
+
+  // What one half of a block reads: hidden, through its norm where it has one.
+  TensorView Input(const HalfNormWeights& norms) {
+    if (!norms.in.exists()) return hidden_;
+    Norm(context_, norms.in, hidden_, Rows(scratch_.normed));
+    return Rows(scratch_.normed);
+  }
+
+  struct BranchTape {
+    int layer;
+    Tensor Tape::Layer::*branch;
+    Tensor Tape::Layer::*sum;
+  };
+  // hidden = after(hidden + out(branch)), with the norms that there are. branch(mode, y) computes the branch into y.
+  template <typename Branch>
+  void AddBranch(const HalfNormWeights& norms, const BranchTape& tape, Branch&& branch) {
+    if (norms.out.exists()) {
+      const TensorView y = Rows(scratch_.branch), normed = Rows(scratch_.normed);
+      branch(Accumulate::kNo, y);
+      Save(tape.layer, tape.branch, y);
+      Norm(context_, norms.out, y, normed);
+      ops::Add(context_.backend, normed, hidden_);
+    } else {
+      branch(Accumulate::kYes, hidden_);
+    }
+    if (!norms.after.exists()) return;
+    Save(tape.layer, tape.sum, hidden_);
+    Norm(context_, norms.after, hidden_, Rows(scratch_.normed));
+    std::memcpy(hidden_.data, scratch_.normed.data(), hidden_.size_bytes());
+  }
+
+  // The backbone's product over all rows and its bias, then the bypasses over theirs.
   void Linear(int layer, LinearKind kind, const TensorView& x, Accumulate mode, const TensorView& y) {
-    ops::Linear(context_.backend, x, context_.weights.layers[layer][kind], mode, y);
+    ops::Linear(context_.backend, x, Layer(layer)[kind], mode, y);
+    if (context_.desc.has_bias(kind)) {
+      ops::AddBias(context_.backend, Layer(layer).biases[static_cast<int>(kind)].view(), y);
+    }
     ops::Lora(context_.backend, x, bypasses_.Segments(layer, kind), y);
   }
 
@@ -81,6 +141,7 @@ class Forward {
     }
   }
 
+  const LayerWeights& Layer(int layer) const { return context_.weights.layers[layer]; }
   TensorView Rows(const Tensor& scratch) const { return scratch.view().Rows(0, batch_.num_rows()); }
 
   const DecoderContext& context_;
@@ -94,18 +155,55 @@ class Forward {
 }  // namespace
 
 DecoderScratch::DecoderScratch(const ModelDesc& desc, int max_rows) {
-  const auto rows = [max_rows](int64_t columns) { return Tensor::Empty(DType::kF32, {max_rows, columns}); };
+  const auto rows = [max_rows](int64_t columns) {
+    return columns == 0 ? Tensor() : Tensor::Empty(DType::kF32, {max_rows, columns});
+  };
   normed = rows(desc.hidden);
+  branch = rows(desc.hidden);
   q = rows(desc.q_size());
   attention = rows(desc.q_size());
   k = rows(desc.kv_size());
   v = rows(desc.kv_size());
   lse = rows(desc.num_heads);
-  gate = rows(desc.ffn);
+  gate = rows(desc.gated ? desc.ffn : 0);
   up = rows(desc.ffn);
   gated = rows(desc.ffn);
   dnormed = rows(desc.hidden);
   dgated = rows(desc.ffn);
+  q_normed = rows(desc.q_norm.empty() ? 0 : desc.q_size());
+  if (desc.experts.count > 0) {
+    expert_in = rows(desc.hidden);
+    expert_out = rows(desc.hidden);
+    dexpert = rows(desc.hidden);
+    router = rows(desc.experts.count);
+    drouter = rows(desc.experts.count);
+    expert_weights = rows(desc.experts.routing.top_k);
+    dexpert_weights = rows(desc.experts.routing.top_k);
+  }
+  embedded = rows(desc.names.project_in.empty() ? 0 : desc.embedding_width);
+}
+
+void EmbedTokens(const DecoderContext& context, const Batch& batch, DecoderScratch& scratch, const TensorView& hidden) {
+  Backend& backend = context.backend;
+  const ModelWeights& weights = context.weights;
+  if (weights.project_in == nullptr) {
+    ops::Embedding(backend, batch.token_ids, *weights.embedding, hidden);
+  } else {
+    const TensorView embedded = scratch.embedded.view().Rows(0, batch.num_rows());
+    ops::Embedding(backend, batch.token_ids, *weights.embedding, embedded);
+    ops::Linear(backend, embedded, *weights.project_in, Accumulate::kNo, hidden);
+  }
+  if (context.desc.embedding_scale != 1) ops::Scale(backend, context.desc.embedding_scale, hidden);
+  if (weights.positions == nullptr) return;
+  std::vector<int32_t> positions;
+  for (const Span& span : batch.spans) {
+    for (int i = 0; i < span.num_rows; ++i) {
+      positions.push_back(span.first_position + i + context.desc.position_offset);
+    }
+  }
+  const TensorView learned = scratch.normed.view().Rows(0, batch.num_rows());
+  ops::Embedding(backend, positions, *weights.positions, learned);
+  ops::Add(backend, learned, hidden);
 }
 
 void DecoderForward(const DecoderContext& context, const Batch& batch, DecoderScratch& scratch,

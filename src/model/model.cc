@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
-#include "model/rope_table.h"
+#include "ops/activation.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
-#include "ops/norm.h"
 #include "ops/sampling.h"
 
 namespace tandem {
@@ -21,6 +21,12 @@ constexpr int kSampleChunk = 64;
 
 int ContextOf(const ModelDesc& desc, const ModelOptions& options) {
   return options.max_context > 0 ? std::min(options.max_context, desc.max_context) : desc.max_context;
+}
+
+std::vector<Tensor> MakeRopeTables(const ModelDesc& desc, int positions) {
+  std::vector<Tensor> tables;
+  for (const RopeDesc& rope : desc.ropes) tables.push_back(MakeRopeTable(rope, positions, desc.head_dim));
+  return tables;
 }
 
 }  // namespace
@@ -50,9 +56,11 @@ Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, 
                     .num_kv_heads = desc_.num_kv_heads,
                     .head_dim = desc_.head_dim,
                     .dtype = weights_.dtype}),
-      rope_table_(MakeRopeTable(ContextOf(desc_, options), desc_.head_dim, desc_.rope_theta)),
+      max_context_(ContextOf(desc_, options)),
+      rope_tables_(MakeRopeTables(desc_, max_context_)),
       scratch_(desc_, options.max_batch_rows),
-      hidden_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.hidden})) {}
+      hidden_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.hidden})),
+      dhead_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.embedding_width})) {}
 
 StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
   StepResult result;
@@ -80,10 +88,34 @@ Tensor Model::Logits(const Batch& batch) {
   return logits;
 }
 
+TensorView Model::HeadInput(const TensorView& hidden) {
+  TensorView x = hidden;
+  if (weights_.final_norm.exists()) {
+    x = scratch_.normed.view().Rows(0, hidden.rows());
+    Norm(context(), weights_.final_norm, hidden, x);
+  }
+  if (weights_.project_out == nullptr) return x;
+  const TensorView projected = scratch_.embedded.view().Rows(0, hidden.rows());
+  ops::Linear(backend_, x, *weights_.project_out, Accumulate::kNo, projected);
+  return projected;
+}
+
+void Model::HeadInputBackward(const TensorView& hidden, const TensorView& dinput, const TensorView& dx) {
+  TensorView dnormed = dinput;
+  if (weights_.project_out != nullptr) {
+    dnormed = weights_.final_norm.exists() ? scratch_.branch.view().Rows(0, hidden.rows()) : dx;
+    ops::LinearBackwardInput(backend_, dinput, *weights_.project_out, Accumulate::kNo, dnormed);
+  }
+  if (weights_.final_norm.exists()) {
+    NormBackward(context(), weights_.final_norm, hidden, dnormed, Accumulate::kNo, dx);
+  } else if (dnormed.data != dx.data) {
+    std::memcpy(dx.data, dnormed.data, dx.size_bytes());
+  }
+}
+
 void Model::Head(const TensorView& hidden, const TensorView& logits) {
-  const TensorView normed = scratch_.normed.view().Rows(0, hidden.rows());
-  ops::RmsNorm(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, normed);
-  ops::Linear(backend_, normed, weights_.head(), Accumulate::kNo, logits);
+  ops::Linear(backend_, HeadInput(hidden), weights_.head(), Accumulate::kNo, logits);
+  if (desc_.logit_soft_cap > 0) ops::SoftCap(backend_, desc_.logit_soft_cap, logits);
 }
 
 template <typename Request>
@@ -135,17 +167,15 @@ void Model::Score(const Batch& batch, StepResult& result) {
 double Model::Loss(const Span& span, const Batch& batch) {
   if (span.kind != SpanKind::kTrainForward && span.kind != SpanKind::kEvaluate) return 0;
   const TensorView hidden = hidden_.view().Rows(span.first_row, span.num_rows);
-  const TensorView normed = scratch_.normed.view().Rows(0, span.num_rows);
-  ops::RmsNorm(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, normed);
+  const TensorView x = HeadInput(hidden);
   const auto labels = std::span(batch.labels).subspan(span.first_row, span.num_rows);
   std::vector<double> losses(span.num_rows);
   if (span.tape == nullptr) {
-    ops::LinearCrossEntropy(backend_, normed, {weights_.head()}, labels, losses, {});
+    ops::LinearCrossEntropy(backend_, x, head(), labels, losses, {});
   } else {
-    const TensorView dnormed = scratch_.dnormed.view().Rows(0, span.num_rows);
-    ops::LinearCrossEntropy(backend_, normed, {weights_.head()}, labels, losses, dnormed);
-    ops::RmsNormBackward(backend_, hidden, weights_.final_norm.view(), desc_.rms_norm_eps, dnormed, Accumulate::kNo,
-                         span.tape->dhidden().view().Rows(span.first_position, span.num_rows));
+    const TensorView dx = dhead_.view().Rows(0, span.num_rows);
+    ops::LinearCrossEntropy(backend_, x, head(), labels, losses, dx);
+    HeadInputBackward(hidden, dx, span.tape->dhidden().view().Rows(span.first_position, span.num_rows));
   }
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }

@@ -33,13 +33,18 @@ class Model {
   Tensor Logits(const Batch& batch);
 
   const ModelDesc& desc() const { return desc_; }
-  int max_context() const { return static_cast<int>(rope_table_.shape()[0]); }
+  int max_context() const { return max_context_; }
   DType weight_dtype() const { return weights_.dtype; }
 
  private:
   Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, Backend& backend,
         const AdapterStore& adapters);
-  DecoderContext context() { return {backend_, desc_, weights_, kv_, adapters_, rope_table_.view()}; }
+  DecoderContext context() { return {backend_, desc_, weights_, kv_, adapters_, rope_tables_}; }
+  LmHead head() const { return {weights_.head(), desc_.logit_soft_cap}; }
+  // What the head reads: [rows, embedding_width], through the final norm and projection where there are such.
+  TensorView HeadInput(const TensorView& hidden);
+  // dx of `hidden` from the gradient of HeadInput(hidden).
+  void HeadInputBackward(const TensorView& hidden, const TensorView& dinput, const TensorView& dx);
   void Head(const TensorView& hidden, const TensorView& logits);
   // Logits of the rows that the requests of either kind name, for a chunk of them.
   template <typename Request>
@@ -53,9 +58,11 @@ class Model {
   Backend& backend_;
   const AdapterStore& adapters_;
   KvStorage kv_;
-  Tensor rope_table_;
+  const int max_context_;
+  std::vector<Tensor> rope_tables_;
   DecoderScratch scratch_;
   Tensor hidden_;  // [max_batch_rows, hidden]
+  Tensor dhead_;   // [max_batch_rows, embedding_width]; the gradient of HeadInput
 };
 
 }  // namespace tandem

@@ -6,16 +6,36 @@
 
 namespace tandem {
 
+namespace {
+
+// Every tensor of a layer with its width in this family: 0 where it has none.
+template <typename Fn>
+void ForEachTensor(const ModelDesc& desc, Fn&& fn) {
+  const auto if_named = [&](const std::string& name, int width) { return name.empty() ? 0 : width; };
+  const int dense_ffn = desc.experts.count > 0 ? 0 : desc.ffn;
+  fn(&Tape::Layer::attention_input, desc.hidden);
+  fn(&Tape::Layer::q, desc.q_size());
+  fn(&Tape::Layer::k, if_named(desc.k_norm, desc.kv_size()));
+  fn(&Tape::Layer::attention_output, desc.q_size());
+  fn(&Tape::Layer::lse, desc.num_heads);
+  fn(&Tape::Layer::mlp_input, desc.hidden);
+  fn(&Tape::Layer::gate, desc.gated ? dense_ffn : 0);
+  fn(&Tape::Layer::up, dense_ffn);
+  fn(&Tape::Layer::attention_branch, if_named(desc.attention_norms.out, desc.hidden));
+  fn(&Tape::Layer::attention_sum, if_named(desc.attention_norms.after, desc.hidden));
+  fn(&Tape::Layer::mlp_branch, if_named(desc.mlp_norms.out, desc.hidden));
+  fn(&Tape::Layer::mlp_sum, if_named(desc.mlp_norms.after, desc.hidden));
+}
+
+}  // namespace
+
 Tape::Tape(const ModelDesc& desc, int max_length) {
   const auto rows = [max_length](int64_t columns) { return Tensor::Empty(DType::kF32, {max_length, columns}); };
   for (int i = 0; i < desc.num_layers; ++i) {
-    layers_.push_back({.attention_input = rows(desc.hidden),
-                       .q = rows(desc.q_size()),
-                       .attention_output = rows(desc.q_size()),
-                       .lse = rows(desc.num_heads),
-                       .mlp_input = rows(desc.hidden),
-                       .gate = rows(desc.ffn),
-                       .up = rows(desc.ffn)});
+    Layer& layer = layers_.emplace_back();
+    ForEachTensor(desc, [&](Tensor Layer::*tensor, int width) {
+      if (width > 0) layer.*tensor = rows(width);
+    });
   }
   dhidden_ = rows(desc.hidden);
   dk_ = rows(desc.kv_size());
@@ -23,7 +43,8 @@ Tape::Tape(const ModelDesc& desc, int max_length) {
 }
 
 size_t Tape::BytesFor(const ModelDesc& desc, int max_length) {
-  const size_t layer = 2 * desc.hidden + 2 * desc.q_size() + desc.num_heads + 2 * desc.ffn;
+  size_t layer = 0;
+  ForEachTensor(desc, [&](Tensor Layer::*, int width) { layer += width; });
   const size_t shared = desc.hidden + 2 * desc.kv_size();
   return (layer * desc.num_layers + shared) * max_length * sizeof(float);
 }

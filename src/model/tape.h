@@ -1,8 +1,9 @@
 // The tape of one training sequence: what its forward windows leave for its backward units. Every saved tensor is
 // indexed by absolute position, so any split of the sequence into windows leaves the same bytes behind.
 //
-// Kept per layer (see coserving.md, "The activation plan"): both norm inputs, post-RoPE q, the attention output and its
-// log-sum-exp, gate and up. K and V lie in the KV pool. Norm outputs, silu(gate) * up and P are recomputed.
+// Kept per layer (see coserving.md, "The activation plan"): the input of each half, q, the attention output and its
+// log-sum-exp, gate and up; and what a family's further norms read. K and V lie in the KV pool. Norm outputs,
+// activations and P are recomputed, and so is all that happens within experts.
 #pragma once
 
 #include <vector>
@@ -28,13 +29,16 @@ class Tape {
   // Begin.
   void Begin(int length, const std::vector<LayerGradients>* gradients);
 
-  struct Layer {
-    Tensor attention_input;   // [length, hidden] input of the first norm
-    Tensor q;                 // [length, num_heads * head_dim] after RoPE
+  struct Layer {              // empty where the family needs none
+    Tensor attention_input;   // [length, hidden]
+    Tensor q;                 // [length, num_heads * head_dim] as attention takes it; before its norm where it has one
+    Tensor k;                 // [length, num_kv_heads * head_dim] before its norm, where it has one
     Tensor attention_output;  // [length, num_heads * head_dim] before o_proj
     Tensor lse;               // [length, num_heads]
-    Tensor mlp_input;         // [length, hidden] input of the second norm
-    Tensor gate, up;          // [length, ffn]
+    Tensor mlp_input;         // [length, hidden]
+    Tensor gate, up;          // [length, ffn] of a dense MLP
+    Tensor attention_branch, mlp_branch;  // [length, hidden] input of HalfNorms::out
+    Tensor attention_sum, mlp_sum;        // [length, hidden] input of HalfNorms::after
   };
   std::vector<Layer>& layers() { return layers_; }
   // [length, hidden]: the gradient with respect to the output of the layer that backward works on, then of its input.

@@ -12,16 +12,36 @@
 
 namespace tandem {
 
+// f32, the description's offset added; empty where the family has no such norm.
+struct NormWeights {
+  Tensor weight, bias;  // bias: of LayerNorms
+  bool exists() const { return weight.data() != nullptr; }
+};
+
+struct HalfNormWeights {
+  NormWeights in, out, after;  // see HalfNorms
+};
+
+struct ExpertWeights {
+  std::unique_ptr<Matrix> gate, up, down;
+};
+
 struct LayerWeights {
-  Tensor attention_norm, mlp_norm;               // [hidden] f32
-  std::unique_ptr<Matrix> linears[kNumLinears];  // by LinearKind
+  HalfNormWeights attention_norms, mlp_norms;
+  NormWeights q_norm, k_norm;                    // [head_dim]
+  std::unique_ptr<Matrix> linears[kNumLinears];  // by LinearKind; null where the family has none
+  Tensor biases[kNumLinears];                    // f32 [out]; empty where there is none
+  std::unique_ptr<Matrix> router;                // [experts, hidden]; null where the MLP is dense
+  std::vector<ExpertWeights> experts;
   const Matrix& operator[](LinearKind kind) const { return *linears[static_cast<int>(kind)]; }
 };
 
 struct ModelWeights {
-  std::unique_ptr<Matrix> embedding;    // [vocab, hidden]
-  std::unique_ptr<Matrix> untied_head;  // [vocab, hidden]; null where the head is the embedding
-  Tensor final_norm;                    // [hidden] f32
+  std::unique_ptr<Matrix> embedding;                // [vocab, embedding_width]
+  std::unique_ptr<Matrix> positions;                // learned, [rows, hidden]; or null
+  std::unique_ptr<Matrix> project_in, project_out;  // [hidden, embedding_width] and back; or null
+  std::unique_ptr<Matrix> untied_head;              // as embedding; null where the head is the embedding
+  NormWeights final_norm;                           // [hidden]
   std::vector<LayerWeights> layers;
   DType dtype = DType::kF32;  // of the linears
 

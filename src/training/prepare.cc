@@ -15,8 +15,8 @@
 namespace tandem {
 namespace {
 
-std::string NamesOf(const std::vector<LinearKind>& kinds) {
-  return absl::StrJoin(kinds, ", ", [](std::string* out, LinearKind kind) { out->append(Name(kind)); });
+std::string NamesOf(const std::vector<LinearKind>& kinds, const LinearNames& names) {
+  return absl::StrJoin(kinds, ", ", [&](std::string* out, LinearKind kind) { out->append(names.Name(kind)); });
 }
 
 std::string InMib(int64_t bytes) {
@@ -36,8 +36,9 @@ absl::Status CheckSameShape(const JobSpec& spec, const LoraSpec& initial) {
     return refuse("alpha", absl::StrCat(asked.alpha), absl::StrCat(initial.alpha));
   }
   if (asked.target_modules.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::vector<LinearKind> targets, ParseTargetModules(asked.target_modules));
-  if (targets != initial.targets) return refuse("target_modules", NamesOf(targets), NamesOf(initial.targets));
+  ASSIGN_OR_RETURN(const std::vector<LinearKind> targets, ParseTargetModules(asked.target_modules, initial.names));
+  if (targets != initial.targets)
+    return refuse("target_modules", NamesOf(targets, initial.names), NamesOf(initial.targets, initial.names));
   return absl::OkStatus();
 }
 
@@ -52,7 +53,7 @@ absl::Status CheckAdapterFits(const LoraSpec& lora, const LinearShapes& shapes, 
 
 absl::StatusOr<LoraWeights> InitialWeights(const JobSpec& spec, const AdapterStore& adapters, int64_t max_job_bytes) {
   if (spec.init_from_adapter.empty()) {
-    ASSIGN_OR_RETURN(LoraSpec lora, MakeLoraSpec(spec.lora));
+    ASSIGN_OR_RETURN(LoraSpec lora, MakeLoraSpec(spec.lora, adapters.shapes().names));
     RETURN_IF_ERROR(CheckAdapterFits(lora, adapters.shapes(), max_job_bytes));
     LoraWeights weights(std::move(lora), adapters.shapes());
     weights.Initialize(spec.hyperparameters.seed);
@@ -94,7 +95,7 @@ absl::Status CheckFits(const PreparedJob& job, const PrepareContext& context) {
 }  // namespace
 
 absl::StatusOr<PreparedJob> PrepareJob(JobSpec spec, const PrepareContext& context) {
-  RETURN_IF_ERROR(ValidateJobSpec(spec, context.max_context));
+  RETURN_IF_ERROR(ValidateJobSpec(spec, context.max_context, context.adapters->shapes().names));
   PreparedJob job;
   ASSIGN_OR_RETURN(job.weights, InitialWeights(spec, *context.adapters, context.max_job_bytes));
   const std::string data = std::move(spec.data);

@@ -43,12 +43,12 @@ absl::Status Between(const std::string& name, int value, int low, int high) {
   return InRange(name, value, low, high, absl::StrCat(low, " to ", high));
 }
 
-absl::Status ValidateLora(const JobSpec& spec) {
+absl::Status ValidateLora(const JobSpec& spec, const LinearNames& linears) {
   LoraConfig config = spec.lora;
   const bool inherits = !spec.init_from_adapter.empty();
   if (inherits && config.rank == 0) config.rank = 1;
   if (inherits && config.alpha == 0) config.alpha = 1;
-  return Annotate(MakeLoraSpec(config).status(), "lora");
+  return Annotate(MakeLoraSpec(config, linears).status(), "lora");
 }
 
 absl::Status ValidateHyperparameters(const Hyperparameters& h, int max_context) {
@@ -73,7 +73,7 @@ absl::Status ValidateHyperparameters(const Hyperparameters& h, int max_context) 
 
 }  // namespace
 
-absl::Status ValidateJobSpec(const JobSpec& spec, int max_context) {
+absl::Status ValidateJobSpec(const JobSpec& spec, int max_context, const LinearNames& linears) {
   RETURN_IF_ERROR(CheckAdapterName(spec.adapter_name));
   if (spec.data.empty()) return Refuse("data", "empty", "lines of JSON");
   if (spec.data_name.size() > kMaxDataNameBytes) {
@@ -83,7 +83,7 @@ absl::Status ValidateJobSpec(const JobSpec& spec, int max_context) {
   if (!spec.init_from_adapter.empty()) {
     RETURN_IF_ERROR(Annotate(CheckAdapterName(spec.init_from_adapter), "init_from_adapter"));
   }
-  RETURN_IF_ERROR(ValidateLora(spec));
+  RETURN_IF_ERROR(ValidateLora(spec, linears));
   RETURN_IF_ERROR(ValidateHyperparameters(spec.hyperparameters, max_context));
   return AtLeast("publish_every_steps", spec.publish_every_steps, 0);
 }

@@ -3,12 +3,13 @@
 
 #include "absl/status/status.h"
 #include "tandem/job.h"
+#include "tandem/linears.h"
 
 namespace tandem {
 
 // INVALID_ARGUMENT names the first field that is out of range, what it is and what it may be. Looks at everything but
 // the lines of the data. Where init_from_adapter is set, a rank or alpha of 0 stands for that adapter's. max_context:
-// tokens of a sequence that the model runs.
-absl::Status ValidateJobSpec(const JobSpec& spec, int max_context);
+// tokens of a sequence that the model runs. linears: what target_modules may name.
+absl::Status ValidateJobSpec(const JobSpec& spec, int max_context, const LinearNames& linears = {});
 
 }  // namespace tandem
