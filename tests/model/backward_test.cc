@@ -105,9 +105,14 @@ std::vector<int> RandomEnds(std::mt19937& random, int length) {
   return ends;
 }
 
+// make.py's adapters are on one base, make_families.py's have the name of theirs.
+std::string BaseOf(const std::string& lora) {
+  return lora == "qv_rank4" || lora == "all_rank3" ? "gqa_untied" : lora;
+}
+
 class BackwardTest : public testing::TestWithParam<std::string> {
  protected:
-  BackwardTest() : loaded("gqa_untied"), golden("lora/" + GetParam()) {
+  BackwardTest() : loaded(BaseOf(GetParam())), golden("lora/" + GetParam()) {
     auto read = ReadPeftAdapter(GoldenPath("lora/" + GetParam() + "/random_b"), loaded.desc.linear_shapes());
     EXPECT_TRUE(read.ok()) << read.status();
     weights = *std::move(read);
@@ -169,7 +174,8 @@ TEST_P(BackwardTest, GradientsOfOneSampleEqualTorch) {
   EXPECT_NEAR(loss, want_loss, 1e-5 * want_loss);
   sample.Backward({sample.length()});
   for (const LoraPair& pair : weights.pairs()) {
-    const std::string key = "random_b.gradient.base_model.model." + ModuleName(pair.layer, pair.linear);
+    const std::string key =
+        "random_b.gradient.base_model.model." + weights.spec().names.ModuleName(pair.layer, pair.linear);
     EXPECT_LT(RelativeError(Flat(sample.Of(pair).da), golden.floats(key + ".lora_A.weight")), 1e-4) << key;
     EXPECT_LT(RelativeError(Flat(sample.Of(pair).db), golden.floats(key + ".lora_B.weight")), 1e-4) << key;
   }
@@ -193,6 +199,8 @@ TEST_P(BackwardTest, RandomWindowsGiveTheGradientsOfTheWholeSequence) {
 }
 
 TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
+  // A step that changes which experts a row chooses is no difference quotient; GradientsOfOneSampleEqualTorch stands.
+  if (loaded.desc.experts.count > 0) return;
   Sample sample = MakeSample();
   sample.Forward({sample.length()});
   sample.Backward({sample.length()});
@@ -209,7 +217,8 @@ TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
       const int64_t other = random() % parameter.num_elements();
       if (std::abs(gradient.f32()[other]) > std::abs(gradient.f32()[entry])) entry = other;
     }
-    const float value = parameter.f32()[entry], step = 2e-2f;
+    const float value = parameter.f32()[entry],
+                step = loaded.desc.activation == Activation::kRelu ? 4e-3f : 2e-2f;  // few kinks
     double losses[2];
     for (const int side : {0, 1}) {
       parameter.f32()[entry] = value + (side == 0 ? -step : step);
@@ -225,7 +234,9 @@ TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
   EXPECT_LT(worst, 2e-2);  // f32 losses of about 300, and curvature over the step
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, BackwardTest, testing::Values("qv_rank4", "all_rank3"),
+INSTANTIATE_TEST_SUITE_P(Golden, BackwardTest,
+                         testing::Values("qv_rank4", "all_rank3", "qwen2", "gemma2", "gemma3", "opt", "opt_350m",
+                                         "mixtral", "qwen3_moe"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "model/description.h"
 
+#include <cmath>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -53,8 +54,9 @@ TEST(ModelDesc, ReadsEveryField) {
   EXPECT_EQ(desc->head_dim, 16);
   EXPECT_EQ(desc->vocab, 320);
   EXPECT_EQ(desc->max_context, 512);
-  EXPECT_EQ(desc->rms_norm_eps, 1e-5f);
-  EXPECT_EQ(desc->rope_theta, 500000.0);
+  EXPECT_EQ(desc->norm_eps, 1e-5f);
+  ASSERT_EQ(desc->ropes.size(), 1u);
+  EXPECT_EQ(desc->ropes[0].theta, 500000.0);
   EXPECT_TRUE(desc->tie_word_embeddings);
   EXPECT_EQ(desc->dtype, DType::kBf16);
   EXPECT_EQ(desc->bos_token_id, 1);
@@ -70,7 +72,7 @@ TEST(ModelDesc, ReadsTheSpellingOfTransformers5) {
   const auto desc = ParseModelDesc(config);
   ASSERT_TRUE(desc.ok()) << desc.status();
   EXPECT_EQ(desc->dtype, DType::kF32);
-  EXPECT_EQ(desc->rope_theta, 250000.0);
+  EXPECT_EQ(desc->ropes[0].theta, 250000.0);
 }
 
 TEST(ModelDesc, AbsentFieldsTakeTheDefaultsOfLlamaConfig) {
@@ -83,11 +85,11 @@ TEST(ModelDesc, AbsentFieldsTakeTheDefaultsOfLlamaConfig) {
   ASSERT_TRUE(desc.ok()) << desc.status();
   EXPECT_EQ(desc->num_kv_heads, 8);
   EXPECT_EQ(desc->head_dim, 8);
-  EXPECT_EQ(desc->rope_theta, 10000.0);
+  EXPECT_EQ(desc->ropes[0].theta, 10000.0);
   EXPECT_FALSE(desc->tie_word_embeddings);
   EXPECT_EQ(desc->bos_token_id, std::nullopt);
   EXPECT_THAT(desc->eos_token_ids, IsEmpty());
-  EXPECT_EQ(desc->rms_norm_eps, 1e-6f);
+  EXPECT_EQ(desc->norm_eps, 1e-6f);
 }
 
 TEST(ModelDesc, ReadsSeveralEndTokens) {
@@ -116,13 +118,13 @@ TEST(ModelDesc, GivesTheShapeOfEveryLinear) {
 }
 
 TEST(ModelDesc, RefusesWhatItDoesNotRunWithFieldAndValue) {
-  EXPECT_THAT(Refusal(With("architectures", {"MistralForCausalLM"})),
-              HasSubstr("architectures is the string 'MistralForCausalLM', want LlamaForCausalLM"));
+  EXPECT_THAT(Refusal(With("architectures", {"GPT2LMHeadModel"})),
+              HasSubstr("architectures is the string 'GPT2LMHeadModel', want one of LlamaForCausalLM, MistralForC"));
+  EXPECT_THAT(Refusal(With("model_type", "gpt2")),
+              HasSubstr("model_type is the string 'gpt2', want one of llama, mis"));
   EXPECT_THAT(Refusal(With("architectures", "LlamaForCausalLM")), HasSubstr("architectures is the string"));
   EXPECT_THAT(Refusal(With("model_type", "mistral")), HasSubstr("model_type is the string 'mistral', want llama"));
-  EXPECT_THAT(Refusal(With("hidden_act", "gelu")), HasSubstr("hidden_act is the string 'gelu', want silu"));
-  EXPECT_THAT(Refusal(With("attention_bias", true)), HasSubstr("attention_bias is true, want false"));
-  EXPECT_THAT(Refusal(With("mlp_bias", true)), HasSubstr("mlp_bias is true, want false"));
+  EXPECT_THAT(Refusal(With("hidden_act", "tanh")), HasSubstr("hidden_act is the string 'tanh', want silu, gelu"));
   EXPECT_THAT(Refusal(With("pretraining_tp", 2)), HasSubstr("pretraining_tp is the number 2, want 1"));
   EXPECT_THAT(Refusal(With("sliding_window", 4096)), HasSubstr("sliding_window is the number 4096, want null"));
   EXPECT_THAT(Refusal(With("quantization_config", Json::object())), HasSubstr("quantization_config is an object"));
@@ -134,15 +136,27 @@ TEST(ModelDesc, NamesTheArchitectureWhereNothingSaysIt) {
   Json config = Without("architectures");
   EXPECT_TRUE(ParseModelDesc(config).ok()) << "model_type says llama";
   config.erase("model_type");
-  EXPECT_THAT(Refusal(config), HasSubstr("architectures is missing, want [\"LlamaForCausalLM\"]"));
+  EXPECT_THAT(Refusal(config), HasSubstr("architectures is missing, want one of LlamaForCausalLM"));
 }
 
-TEST(ModelDesc, RefusesScaledRope) {
+TEST(ModelDesc, ReadsScaledRopes) {
+  const auto linear = ParseModelDesc(With("rope_scaling", {{"type", "linear"}, {"factor", 4.0}}));
+  ASSERT_TRUE(linear.ok()) << linear.status();
+  EXPECT_EQ(linear->ropes[0].scaling, RopeScaling::kLinear);
+  EXPECT_EQ(linear->max_context, 4 * 512);
+  const auto yarn = ParseModelDesc(
+      With("rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 256}}));
+  ASSERT_TRUE(yarn.ok()) << yarn.status();
+  EXPECT_EQ(yarn->max_context, 4 * 256);
+  EXPECT_NEAR(yarn->ropes[0].attention_factor, 0.1 * std::log(4.0) + 1, 1e-12);
+}
+
+TEST(ModelDesc, RefusesRopesThatMissOrContradict) {
   EXPECT_THAT(Refusal(With("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}})),
-              HasSubstr("rope_scaling.rope_type is the string 'llama3', want default"));
-  EXPECT_THAT(Refusal(With("rope_scaling", {{"type", "linear"}})),
-              HasSubstr("rope_scaling.type is the string 'linear'"));
-  EXPECT_THAT(Refusal(With("rope_parameters", {{"rope_type", "yarn"}})), HasSubstr("rope_parameters.rope_type"));
+              HasSubstr("rope_scaling: original_max_position_embeddings is missing"));
+  EXPECT_THAT(Refusal(With("rope_scaling", {{"type", "linear"}})), HasSubstr("rope_scaling: factor is missing"));
+  EXPECT_THAT(Refusal(With("rope_parameters", {{"rope_type", "spiral"}})),
+              HasSubstr("rope_parameters.rope_type is the string 'spiral', want default, linear"));
   EXPECT_THAT(Refusal(With("rope_parameters", {{"factor", 2}})), HasSubstr("rope_parameters.factor is the number 2"));
   EXPECT_THAT(Refusal(With("rope_scaling", 2)), HasSubstr("rope_scaling is the number 2, want null or an object"));
   EXPECT_TRUE(ParseModelDesc(With("rope_scaling", {{"rope_type", "default"}})).ok());
@@ -194,11 +208,18 @@ TEST(LoadModelDesc, ReadsTheConfigOfADirectoryAndNamesItInErrors) {
 }
 
 TEST(Linears, AreNamedAsInACheckpoint) {
-  EXPECT_EQ(WeightName(3, LinearKind::kQProj), "model.layers.3.self_attn.q_proj.weight");
-  EXPECT_EQ(WeightName(0, LinearKind::kOProj), "model.layers.0.self_attn.o_proj.weight");
-  EXPECT_EQ(ModuleName(11, LinearKind::kGateProj), "model.layers.11.mlp.gate_proj");
-  for (const LinearKind kind : kAllLinears) EXPECT_EQ(FindLinear(Name(kind)), kind);
-  EXPECT_EQ(FindLinear("lm_head"), std::nullopt);
+  const LinearNames llama;
+  EXPECT_EQ(llama.ModuleName(3, LinearKind::kQProj), "model.layers.3.self_attn.q_proj");
+  EXPECT_EQ(llama.ModuleName(11, LinearKind::kGateProj), "model.layers.11.mlp.gate_proj");
+  for (const LinearKind kind : kAllLinears) EXPECT_EQ(llama.Find(llama.Name(kind)), kind);
+  EXPECT_EQ(llama.Find("lm_head"), std::nullopt);
+}
+
+TEST(Linears, OfExpertsTakeNoAdapter) {
+  const auto desc = LoadModelDesc(TANDEM_SOURCE_DIR "/tests/golden/models/mixtral");
+  ASSERT_TRUE(desc.ok()) << desc.status();
+  EXPECT_THAT(desc->linear_shapes().names.Kinds(),
+              ElementsAre(LinearKind::kQProj, LinearKind::kKProj, LinearKind::kVProj, LinearKind::kOProj));
 }
 
 }  // namespace

@@ -72,7 +72,10 @@ TEST_P(LogitsTest, SixtyFourGreedyTokensEqualTransformers) {
   EXPECT_EQ(std::vector<int32_t>(ids.begin() + prompt, ids.end()), want);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, LogitsTest, testing::Values("gqa_untied", "tied_theta", "mqa_bf16"),
+INSTANTIATE_TEST_SUITE_P(Golden, LogitsTest,
+                         testing::Values("gqa_untied", "tied_theta", "mqa_bf16", "llama_linear", "llama_dynamic",
+                                         "llama3_rope", "llama_yarn", "llama_longrope", "mistral", "qwen2", "qwen3",
+                                         "mixtral", "qwen3_moe", "opt", "opt_350m", "gemma2", "gemma3"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -18,10 +19,11 @@ namespace tandem {
 class LoadedModel {
  public:
   explicit LoadedModel(const std::string& name, int threads = 2)
-      : backend(CreateCpuBackend(threads)), desc(*LoadModelDesc(GoldenPath("models/" + name))) {
+      : LoadedModel(std::filesystem::path(GoldenPath("models/" + name)), threads) {}
+  explicit LoadedModel(const std::filesystem::path& directory, int threads = 2)
+      : backend(CreateCpuBackend(threads)), desc(*LoadModelDesc(directory.string())) {
     adapters = std::make_unique<AdapterStore>(*backend, desc.linear_shapes());
-    auto loaded =
-        Model::Load(GoldenPath("models/" + name), {.max_batch_rows = 256, .kv_blocks = 64}, *backend, *adapters);
+    auto loaded = Model::Load(directory.string(), {.max_batch_rows = 256, .kv_blocks = 64}, *backend, *adapters);
     EXPECT_TRUE(loaded.ok()) << loaded.status();
     model = *std::move(loaded);
     // Not in order, so that a page walk that ignores the table shows.
