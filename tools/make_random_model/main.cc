@@ -122,7 +122,7 @@ Shard MakeShard(const ModelShape& shape, int number, RandomWeights& random) {
   }
   const int layer = number - 1, q = shape.hidden, kv = shape.kv_heads * shape.head_dim();
   const auto linear = [&](LinearKind kind, int64_t out, int64_t in) {
-    shard.emplace_back(WeightName(layer, kind), random.Matrix(out, in));
+    shard.emplace_back(LinearNames().ModuleName(layer, kind) + ".weight", random.Matrix(out, in));
   };
   linear(LinearKind::kQProj, q, shape.hidden);
   linear(LinearKind::kKProj, kv, shape.hidden);
