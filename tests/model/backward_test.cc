@@ -199,8 +199,11 @@ TEST_P(BackwardTest, RandomWindowsGiveTheGradientsOfTheWholeSequence) {
 }
 
 TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
-  // A step that changes which experts a row chooses is no difference quotient; GradientsOfOneSampleEqualTorch stands.
-  if (loaded.desc.experts.count > 0) return;
+  // Across a kink of ReLU, or where a step changes which experts a row chooses, there is no difference quotient:
+  // GradientsOfOneSampleEqualTorch stands for those.
+  if (loaded.desc.experts.count > 0 || loaded.desc.activation == Activation::kRelu) {
+    GTEST_SKIP() << "not differentiable";
+  }
   Sample sample = MakeSample();
   sample.Forward({sample.length()});
   sample.Backward({sample.length()});
@@ -217,8 +220,7 @@ TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
       const int64_t other = random() % parameter.num_elements();
       if (std::abs(gradient.f32()[other]) > std::abs(gradient.f32()[entry])) entry = other;
     }
-    const float value = parameter.f32()[entry],
-                step = loaded.desc.activation == Activation::kRelu ? 4e-3f : 2e-2f;  // few kinks
+    const float value = parameter.f32()[entry], step = 2e-2f;
     double losses[2];
     for (const int side : {0, 1}) {
       parameter.f32()[entry] = value + (side == 0 ? -step : step);
