@@ -17,7 +17,7 @@ LAYERS = [
     ["adapter"],  # model may see adapter, adapter never sees model
     ["model"],
     ["sched", "inference", "training", "parallel"],
-    ["engine"],
+    ["engine", "sim"],
     ["planner", "cluster"],
     ["serve"],
     ["daemon", "cli"],
