@@ -51,5 +51,6 @@ absl::Status RunAdaptersLoad(const Session& session, const std::string& name, co
 absl::Status RunAdaptersUnload(const Session& session, const std::string& name);
 
 absl::Status RunStatus(const Session& session);
+absl::Status RunStatusWatch(const Session& session);  // drawn in place until Ctrl-C
 
 }  // namespace tandem

@@ -241,9 +241,10 @@ int Main(int argc, char** argv) {
   DefineAdapters(app, command);
   bench::DefineBench(app, command);
   DefineDoctor(app, command);
-  app.add_subcommand("status", "What the daemon is doing")->fallthrough()->callback([&command] {
-    command = RunStatus;
-  });
+  CLI::App* const status_command = app.add_subcommand("status", "What the daemon is doing")->fallthrough();
+  bool watch_status = false;
+  status_command->add_flag("--watch", watch_status, "Draw it in place until Ctrl-C");
+  status_command->callback([&] { command = watch_status ? RunStatusWatch : RunStatus; });
 
   try {
     app.parse(argc, argv);

@@ -12,6 +12,7 @@
 #include "cli/format.h"
 #include "cli/job_view.h"
 #include "cli/output.h"
+#include "cli/status_view.h"
 
 namespace tandem {
 namespace {
@@ -114,6 +115,8 @@ Fields StatusFields(const Terminal& terminal, const std::string& server, const v
       {"KV cache", absl::StrCat(kv.blocks_used(), " of ", kv.blocks_total(), " blocks of ", kv.block_size(),
                                 " tokens, ", CacheFields(status))},
       {"steps", absl::StrFormat("%d, the last one %.2f ms", status.steps(), status.last_step_ms())},
+      {"scheduler", absl::StrCat(status.scheduler().policy(), "; last iteration ", IterationTime(status.scheduler()))},
+      {"targets", SloText(status.scheduler())},
   };
 }
 
