@@ -12,6 +12,7 @@ namespace tandem::grammar {
 namespace {
 
 constexpr int kMaxDepth = 128;
+constexpr int kMaxCounts = 4;  // of one item: each is a level of the expression, and those are walked recursively
 constexpr size_t kMaxBytes = 256 << 10;
 
 bool IsNameChar(char c) {
@@ -129,7 +130,10 @@ absl::StatusOr<ExprId> Parser::ParseItem(int depth) {
 absl::StatusOr<ExprId> Parser::ParseCounted(ExprId item, int depth) {
   for (int turns = 0;; ++turns) {
     SkipBlanks(depth);
-    if (turns > kMaxDepth) return in_.Error("too many repetitions of one item");
+    const char c = in_.peek();
+    if (turns == kMaxCounts && (c == '*' || c == '+' || c == '?' || c == '{')) {
+      return in_.Error(absl::StrCat("one item has more than ", kMaxCounts, " repetitions, want at most so many"));
+    }
     if (in_.Take("*")) {
       item = rules_.Repeat(item, 0, kUnbounded);
     } else if (in_.Take("+")) {

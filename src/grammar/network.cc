@@ -33,6 +33,7 @@ class Builder {
   void RemoveEmptyEdges(int rule);
   void AddEdges(const std::vector<int>& closure, int rule, int state);
   absl::Status Trim();
+  absl::Status CheckWork() const;
   std::vector<int> ClosureOf(std::vector<int> set) {
     std::vector<int> closure = nfa_.Closure(std::move(set));
     work_ += static_cast<int64_t>(closure.size());
@@ -50,6 +51,7 @@ void Builder::FindNullable() {
   for (bool changed = true; changed && work_ <= kMaxWork;) {
     changed = false;
     for (NfaRule& rule : nfa_.rules) {
+      if (work_ > kMaxWork) return;
       if (rule.nullable) continue;
       if (rule.counted) {
         rule.nullable = rule.min == 0 || nfa_.rules[rule.body].nullable;
@@ -308,9 +310,16 @@ absl::Status Builder::Trim() {
   return absl::OkStatus();
 }
 
+absl::Status Builder::CheckWork() const {
+  if (work_ <= kMaxWork && net_.states.size() <= kMaxStates) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("too large: ", nfa_.states.size(), " states before and more than ",
+                                                   kMaxStates, " after simplification, or too much work to simplify"));
+}
+
 absl::StatusOr<Network> Builder::Build() {
   RETURN_IF_ERROR(nfa_.Build());
   FindNullable();
+  RETURN_IF_ERROR(CheckWork());
   net_.root = source_.root;
   net_.matches_empty = nfa_.rules[net_.root].nullable;
   const int count = static_cast<int>(nfa_.rules.size());
@@ -318,6 +327,7 @@ absl::StatusOr<Network> Builder::Build() {
   for (int i = 0; i < count && work_ <= kMaxWork; ++i) {
     if (!nfa_.rules[i].counted) SeparateStart(i);
   }
+  RETURN_IF_ERROR(CheckWork());
   RETURN_IF_ERROR(RankRules());
   for (int i = 0; i < count && work_ <= kMaxWork; ++i) {
     if (!nfa_.rules[i].counted) LoopOnTailCalls(i);
@@ -337,11 +347,7 @@ absl::StatusOr<Network> Builder::Build() {
       RemoveEmptyEdges(i);
     }
   }
-  if (work_ > kMaxWork || net_.states.size() > kMaxStates) {
-    return absl::ResourceExhaustedError(absl::StrCat("too large: ", nfa_.states.size(), " states before and more than ",
-                                                     kMaxStates,
-                                                     " after simplification, or too much work to simplify"));
-  }
+  RETURN_IF_ERROR(CheckWork());
   RETURN_IF_ERROR(Trim());
   return std::move(net_);
 }

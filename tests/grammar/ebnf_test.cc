@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "grammar/test_grammars.h"
 
 namespace tandem::grammar {
@@ -70,8 +71,21 @@ TEST(Ebnf, HostileGrammarsGetAStatus) {
               HasSubstr("begins with itself through other rules"));
   EXPECT_THAT(CompileError(ParseEbnf("root ::= \"a\"{1,100000000}")), HasSubstr("count is larger"));
   EXPECT_THAT(CompileError(ParseEbnf("root ::= " + std::string(1000, '(') + "\"a\"")), HasSubstr("nested deeper"));
+  EXPECT_THAT(CompileError(ParseEbnf("root ::= \"a\"?????")), HasSubstr("line 1, column 17: one item has more than 4"));
+  EXPECT_EQ(CompileError(ParseEbnf("root ::= \"a\"????")), "");
   EXPECT_EQ(CompileError(ParseEbnf("root ::= \"a\"{1,1000000}")), "");
   EXPECT_EQ(CompileError(ParseEbnf("root ::= ((((\"a\"?){1,1000}){1,1000}){1,1000}){1,1000}")), "");
+}
+
+// All of them are found nullable in one round, and each then visits every state.
+TEST(Ebnf, LongChainsOfEmptyRulesEndInTime) {
+  std::string text = "r9000 ::= \"\"\n";
+  for (int i = 8999; i >= 0; --i) absl::StrAppend(&text, "r", i, " ::= r", i + 1, " r", i + 1, "\n");
+  text += "root ::= r0\n";
+  const absl::StatusOr<Rules> rules = ParseEbnf(text);
+  ASSERT_TRUE(rules.ok()) << rules.status();
+  const absl::Status status = Grammar::Compile(*rules, ByteTokens()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
 }
 
 TEST(Ebnf, AmbiguityCostsPolynomialWorkOrAStatus) {
