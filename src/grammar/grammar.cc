@@ -17,6 +17,10 @@ struct Grammar::Parts {
 Grammar::Grammar(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
 Grammar::~Grammar() = default;
 
+size_t Grammar::mask_words() const {
+  return parts_->tokens->mask_words();
+}
+
 absl::StatusOr<std::shared_ptr<Grammar>> Grammar::Compile(const Rules& rules, std::shared_ptr<const Tokens> tokens) {
   ASSIGN_OR_RETURN(Network network, BuildNetwork(rules));
   std::shared_ptr<Grammar> grammar(

@@ -46,6 +46,7 @@ class Grammar {
   // Statuses of BuildNetwork. `tokens` is shared by all grammars of a model.
   static absl::StatusOr<std::shared_ptr<Grammar>> Compile(const Rules& rules, std::shared_ptr<const Tokens> tokens);
   ~Grammar();
+  size_t mask_words() const;  // of a mask, 64 tokens each
 
  private:
   friend class Matcher;

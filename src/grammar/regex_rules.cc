@@ -34,10 +34,11 @@ std::optional<CharSet> ClassEscape(char c) {
 
 class Parser {
  public:
-  explicit Parser(std::string_view text) : in_(text) {}
+  Parser(std::string_view text, RegexMatch match) : search_(match == RegexMatch::kSearch), in_(text) {}
   absl::StatusOr<Rules> Parse();
 
  private:
+  ExprId AnyText() { return rules_.Repeat(rules_.Chars(CharSet::Any()), 0, kUnbounded); }
   absl::StatusOr<ExprId> ParseChoice(int depth);
   absl::StatusOr<ExprId> ParseSequence(int depth);
   absl::StatusOr<ExprId> ParseAtom(int depth);
@@ -47,6 +48,7 @@ class Parser {
   absl::StatusOr<CharSet> TakeClassMember();
   absl::StatusOr<char32_t> TakeEscape(bool in_class);
 
+  const bool search_;
   TextReader in_;
   Rules rules_;
 };
@@ -70,16 +72,19 @@ absl::StatusOr<ExprId> Parser::ParseChoice(int depth) {
 
 absl::StatusOr<ExprId> Parser::ParseSequence(int depth) {
   std::vector<ExprId> parts;
-  if (depth == 0) in_.Take("^");
+  bool ends = false;
+  if (depth == 0 && !in_.Take("^") && search_) parts.push_back(AnyText());
   while (!in_.done() && in_.peek() != '|' && in_.peek() != ')') {
     if (depth == 0 && in_.peek() == '$' && (in_.peek(1) == '|' || in_.peek(1) == '\0')) {
       in_.Skip(1);
+      ends = true;
       break;
     }
     ASSIGN_OR_RETURN(ExprId atom, ParseAtom(depth));
     ASSIGN_OR_RETURN(atom, ParseCounted(atom));
     parts.push_back(atom);
   }
+  if (depth == 0 && !ends && search_) parts.push_back(AnyText());
   return rules_.Sequence(std::move(parts));
 }
 
@@ -200,11 +205,11 @@ absl::StatusOr<ExprId> Parser::ParseClass() {
 
 }  // namespace
 
-absl::StatusOr<Rules> ParseRegex(std::string_view pattern) {
+absl::StatusOr<Rules> ParseRegex(std::string_view pattern, RegexMatch match) {
   if (pattern.size() > kMaxBytes) {
     return absl::InvalidArgumentError(absl::StrCat("has ", pattern.size(), " bytes, want at most ", kMaxBytes));
   }
-  return Parser(pattern).Parse();
+  return Parser(pattern, match).Parse();
 }
 
 }  // namespace tandem::grammar
