@@ -13,6 +13,10 @@
 
 namespace tandem {
 
+namespace grammar {
+class Grammar;  // grammar/grammar.h
+}  // namespace grammar
+
 struct StopConditions {
   int max_tokens = 256;
   int min_tokens = 0;                   // before these no stop token is drawn and no stop string is looked for
@@ -41,6 +45,9 @@ struct GenerateRequest {
   std::string tenant;                  // who asks: within a priority, tenants share what is served
   std::string cache_salt;              // KV of earlier requests is reused only where they had the same
   std::optional<int> prompt_logprobs;  // log probabilities of the prompt's tokens, and of so many most probable ones
+  // What the completion has to match; null: anything. Shared with other requests and the cache that they come from. Its
+  // end tokens are among the stop tokens.
+  std::shared_ptr<grammar::Grammar> structure = nullptr;
   std::optional<absl::Duration> ttft, tpot;  // its own latency targets; unset: those of its priority class
 
   // Every row of the prompt goes through the model: none may come from a cache of prefixes.

@@ -54,6 +54,8 @@ absl::Status InferenceSource::Submit(GenerateRequest request, AdapterRef adapter
   tenants_.Enter(request.tenant);
   const bool cached = options_.prefix_cache && !request.needs_all_prompt_rows();
   PrefixId root = cached ? PrefixRoot(adapter, request.cache_salt) : PrefixId();
+  std::optional<Structure> structure;
+  if (request.structure != nullptr) structure.emplace(request.structure, &mask_thread_);
   sequences_.try_emplace(id,
                          SequenceInit{.id = id,
                                       .request = std::move(request),
@@ -61,6 +63,7 @@ absl::Status InferenceSource::Submit(GenerateRequest request, AdapterRef adapter
                                       .adapter_lease = std::move(adapter_lease),
                                       .sink = std::move(sink),
                                       .arrival = now,
+                                      .structure = std::move(structure),
                                       .prefix_root = std::move(root)},
                          pool_, tokenizer_);
   return absl::OkStatus();

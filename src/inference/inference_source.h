@@ -80,6 +80,7 @@ class InferenceSource : public WorkSource {
   SequenceIds* const ids_;
   const InferenceOptions options_;
 
+  MaskThread mask_thread_;
   Sequences sequences_;
   Tenants tenants_;
   absl::flat_hash_map<std::string, SequenceId> by_request_id_;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status.h"
 
 namespace tandem {
 Sequence::Sequence(SequenceInit init, BlockPool* pool, const Tokenizer* tokenizer)
@@ -17,6 +18,7 @@ Sequence::Sequence(SequenceInit init, BlockPool* pool, const Tokenizer* tokenize
       prefix_root_(std::move(init.prefix_root)),
       tokens_(std::move(init.request.prompt)),
       request_(std::move(init.request)),
+      structure_(std::move(init.structure)),
       decoder_(tokenizer, request_.skip_special_tokens),
       stop_checker_(request_.stop.stop, request_.stop.include_stop_in_text ? StopChecker::StopString::kInText
                                                                            : StopChecker::StopString::kLeftOut),
@@ -126,6 +128,7 @@ void Sequence::Emit(int num_rows, Batch& batch) {
   sample.history = tokens_;
   sample.num_prompt_tokens = prompt_size_;
   if (index < request_.stop.min_tokens) sample.banned = request_.stop.stop_token_ids;
+  if (structure_.has_value()) sample.mask = structure_->mask();
   batch.samples.push_back(std::move(sample));
 }
 
@@ -177,13 +180,23 @@ std::string Sequence::TextOf(int32_t token, bool stop_token) {
   return usage().completion_tokens <= request_.stop.min_tokens ? piece : stop_checker_.Append(piece);
 }
 
-void Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
-  if (token == kNoTokenAllowed) {
-    return Abort(absl::InvalidArgumentError(absl::StrCat(
-        "no token is left for position ", usage().completion_tokens,
-        " of the completion: allowed_token_ids, bad words, logit_bias, min_tokens or the structure asked for "
-        "rule out all of them")));
+// Where the structure is complete and nothing can follow, not even an end token (the model may have none, or min_tokens
+// forbids it), the text has just ended.
+void Sequence::EndWithoutToken() {
+  if (structure_.has_value()) {
+    structure_->mask()->Wait();
+    const absl::Status& status = structure_->mask()->status();
+    if (!status.ok()) return Abort(Annotate(status, "structured output"));
+    if (structure_->mask()->complete()) return End(absl::OkStatus(), FinishReason::kStop);
   }
+  Abort(absl::InvalidArgumentError(absl::StrCat(
+      "no token is left for position ", usage().completion_tokens,
+      " of the completion: allowed_token_ids, bad words, logit_bias, min_tokens or the structure asked for "
+      "rule out all of them")));
+}
+
+void Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
+  if (token == kNoTokenAllowed) return EndWithoutToken();
   if (token < 0) {
     return Abort(absl::InternalError(absl::StrCat("the logits of token ", usage().completion_tokens,
                                                   " are not finite: the model or the adapter is broken")));
@@ -201,6 +214,8 @@ void Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
     End(absl::OkStatus(), FinishReason::kStop);
   } else if (usage().completion_tokens == request_.stop.max_tokens) {
     End(absl::OkStatus(), FinishReason::kLength);
+  } else if (structure_.has_value()) {
+    structure_->Advance(token);
   }
 }
 

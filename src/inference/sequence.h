@@ -18,6 +18,7 @@
 
 #include "absl/time/time.h"
 #include "inference/stop_checker.h"
+#include "inference/structure.h"
 #include "kv/block_pool.h"
 #include "tandem/generation.h"
 #include "tandem/work_source.h"
@@ -32,7 +33,8 @@ struct SequenceInit {
   std::shared_ptr<const void> adapter_lease;  // shared: the adapter's weights stay as long as anyone holds one
   std::shared_ptr<GenerationSink> sink;       // shared: the front end may drop its end while this one still writes
   absl::Time arrival;
-  PrefixId prefix_root;  // "": nothing is looked up in the prefix cache, nor put there
+  std::optional<Structure> structure;  // that its completion keeps to
+  PrefixId prefix_root;                // "": nothing is looked up in the prefix cache, nor put there
 };
 
 // Step thread only. Calls its sink's OnEnd exactly once: at its end or, where it has none, with CANCELLED when
@@ -89,6 +91,7 @@ class Sequence {
  private:
   void EmitPromptRequests(const Span& span, Batch& batch);
   bool IsStopToken(int32_t token) const;
+  void EndWithoutToken();
   std::string TextOf(int32_t token, bool stop_token);
   void End(const absl::Status& status, FinishReason reason);
   int size() const { return static_cast<int>(tokens_.size()); }
@@ -118,6 +121,7 @@ class Sequence {
   int remembered_ = 0;                     // blocks, from the first, that stand in the prefix cache
   PrefixId prefix_;                        // of the last of them
   mutable int offered_cached_blocks_ = 0;  // what the last offer counts on
+  std::optional<Structure> structure_;
   StreamDecoder decoder_;
   StopChecker stop_checker_;
   std::optional<int32_t> stop_token_;           // that ended it

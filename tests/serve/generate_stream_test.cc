@@ -92,6 +92,15 @@ TEST_F(GenerateTest, EveryFieldOfTheRequestArrives) {
   reader->Finish();
 }
 
+TEST_F(GenerateTest, TheStructureArrivesCompiled) {
+  v1::GenerateRequest request = TextRequest("hi");
+  request.set_json_schema(R"({"type":"integer"})");
+  const auto reader = Start(request);
+  EXPECT_NE(engine_.inference.WaitForRequest().request.structure, nullptr);
+  context_.TryCancel();
+  reader->Finish();
+}
+
 TEST_F(GenerateTest, EverySamplingFieldArrives) {
   v1::GenerateRequest request = TextRequest("hi");
   v1::Sampling& sampling = *request.mutable_sampling();

@@ -41,7 +41,10 @@ absl::StatusOr<std::optional<absl::Duration>> ResolveTarget(const char* name, st
 }  // namespace
 
 GenerationHandler::GenerationHandler(ModelFrontEnd model, InferenceApi* api, std::function<uint64_t()> random)
-    : model_(std::move(model)), api_(api), random_(std::move(random)) {
+    : model_(std::move(model)),
+      api_(api),
+      random_(std::move(random)),
+      structures_(model_.tokenizer, model_.defaults.eos_token_ids, model_.vocab) {
   CHECK(model_.tokenizer != nullptr);
   CHECK_GE(model_.max_context, 2);
   CHECK_GE(model_.vocab, 1);
@@ -62,6 +65,11 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
   request.skip_special_tokens = input.skip_special_tokens;
   ASSIGN_OR_RETURN(request.ttft, ResolveTarget("ttft_ms", input.ttft_ms));
   ASSIGN_OR_RETURN(request.tpot, ResolveTarget("tpot_ms", input.tpot_ms));
+  if (input.structure.has_value()) {
+    // Only an end token may follow a complete text, and it has to end it.
+    if (input.ignore_eos) return absl::InvalidArgumentError("ignore_eos with structured output, want one of them");
+    ASSIGN_OR_RETURN(request.structure, structures_.Compile(*input.structure));
+  }
   if (!input.request_id.empty()) RETURN_IF_ERROR(CheckRequestId(input.request_id));
   request.request_id = input.request_id.empty() ? absl::StrCat("gen-", next_request_.fetch_add(1)) : input.request_id;
   return request;

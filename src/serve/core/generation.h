@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "serve/core/generation_defaults.h"
+#include "serve/core/structures.h"
 #include "tandem/api.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
@@ -50,7 +51,8 @@ struct GenerationInput {
   bool skip_special_tokens = true;
   int priority = 0;
   std::string tenant, cache_salt;
-  std::optional<double> ttft_ms, tpot_ms;  // latency targets
+  std::optional<double> ttft_ms, tpot_ms;   // latency targets
+  std::optional<StructureInput> structure;  // of the completion
 };
 
 // The served model as the front ends know it. Pointers are borrowed.
@@ -102,6 +104,7 @@ class GenerationHandler {
   const ModelFrontEnd model_;
   InferenceApi* const api_;
   const std::function<uint64_t()> random_;
+  Structures structures_;
   std::atomic<uint64_t> next_request_{1};
 };
 

@@ -110,6 +110,23 @@ void FillTokenRules(const v1::Sampling& sampling, GenerationInput& input) {
   }
 }
 
+std::optional<StructureInput> TakeStructure(v1::GenerateRequest& request) {
+  switch (request.structured_case()) {
+    case v1::GenerateRequest::kJsonSchema:
+      return StructureInput{StructureKind::kJsonSchema, std::move(*request.mutable_json_schema())};
+    case v1::GenerateRequest::kRegex:
+      return StructureInput{StructureKind::kRegex, std::move(*request.mutable_regex())};
+    case v1::GenerateRequest::kGrammar:
+      return StructureInput{StructureKind::kGrammar, std::move(*request.mutable_grammar())};
+    case v1::GenerateRequest::kJsonObject:
+      if (request.json_object()) return StructureInput{StructureKind::kJsonObject, ""};
+      break;
+    case v1::GenerateRequest::STRUCTURED_NOT_SET:
+      break;
+  }
+  return std::nullopt;
+}
+
 std::vector<ChatMessage> TakeMessages(v1::ChatPrompt& chat) {
   std::vector<ChatMessage> messages;
   for (v1::ChatMessage& message : *chat.mutable_messages()) {
@@ -151,6 +168,7 @@ GenerationInput FromProto(v1::GenerateRequest& request) {
     case v1::GenerateRequest::PROMPT_NOT_SET:
       break;
   }
+  input.structure = TakeStructure(request);
   input.request_id = std::move(*request.mutable_request_id());
   input.adapter = std::move(*request.mutable_adapter());
   if (request.has_ttft_ms()) input.ttft_ms = request.ttft_ms();
