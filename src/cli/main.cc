@@ -4,10 +4,43 @@
 #include <iostream>
 #include <map>
 
+#include "base/file.h"
+#include "base/status.h"
 #include "cli/command.h"
 
 namespace tandem {
 namespace {
+
+// Options that name a file have put its name where its contents belong.
+absl::Status ReadStructure(v1::GenerateRequest& request) {
+  constexpr size_t kMaxBytes = 1 << 20;  // more than the daemon takes
+  if (request.has_json_schema()) {
+    ASSIGN_OR_RETURN(*request.mutable_json_schema(), ReadFile(request.json_schema(), kMaxBytes));
+  }
+  if (request.has_grammar()) {
+    ASSIGN_OR_RETURN(*request.mutable_grammar(), ReadFile(request.grammar(), kMaxBytes));
+  }
+  return absl::OkStatus();
+}
+
+// At most one of them.
+void DefineStructured(CLI::App* generate, v1::GenerateRequest& request) {
+  CLI::Option_group* const structured = generate->add_option_group("Structured output");
+  AddField<std::string>(
+      structured, "--json-schema", [&](const std::string& path) { request.set_json_schema(path); },
+      "Write JSON that fits the schema in FILE")
+      ->type_name("FILE");
+  AddField<std::string>(
+      structured, "--regex", [&](const std::string& regex) { request.set_regex(regex); },
+      "Write text that matches the whole expression");
+  AddField<std::string>(
+      structured, "--grammar", [&](const std::string& path) { request.set_grammar(path); },
+      "Write text of the grammar (EBNF) in FILE")
+      ->type_name("FILE");
+  structured->add_flag_callback(
+      "--json-object", [&] { request.set_json_object(true); }, "Write a JSON object");
+  structured->require_option(0, 1);
+}
 
 void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& command) {
   CLI::App* const generate = app.add_subcommand("generate", "Generate text")->fallthrough();
@@ -54,6 +87,7 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
           [&](const std::vector<std::string>& stop) { stopping.mutable_stop()->Assign(stop.begin(), stop.end()); },
           "Text that ends the generation; may be given often")
       ->allow_extra_args(false);
+  DefineStructured(generate, request);
   generate->callback([&request, &command, prompt, chat] {
     if (*chat) {
       v1::ChatMessage& message = *request.mutable_chat()->add_messages();
@@ -62,7 +96,10 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
     } else {
       request.set_text(*prompt);
     }
-    command = [&request](const Session& session) { return RunGenerate(session, request); };
+    command = [&request](const Session& session) {
+      RETURN_IF_ERROR(ReadStructure(request));
+      return RunGenerate(session, request);
+    };
   });
 }
 
