@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kMaxBytes = 128 << 10;
 constexpr int kMaxDepth = 64;
-constexpr size_t kMaxNames = 2000;   // of one object; its states would end soon behind
+constexpr size_t kMaxNames = 2000;   // of one object; what states allow ends before
 constexpr int kMaxSchemas = 20'000;  // schemas within the schema; what is merged counts as often as it is used
 
 class Compiler {

@@ -18,7 +18,8 @@ class JsonText {
  public:
   explicit JsonText(Rules* rules) : rules_(*rules) {}
 
-  ExprId Blank();    // where JSON allows white space: none, one space, or a newline with up to 20 spaces or tabs
+  // White space behind '{', '[', ',' and before '}', ']': none, one space, or a newline with up to 20 spaces or tabs.
+  ExprId Blank();
   ExprId Integer();  // of up to 18 digits
   ExprId Number();   // of up to 18 digits before and behind the point, and an exponent of up to 2
   ExprId Boolean();
@@ -45,11 +46,10 @@ class JsonText {
   ExprId Member(ExprId key, ExprId value) { return rules_.Sequence({key, Colon(), value}); }
   // `item` so many times with commas between.
   ExprId List(ExprId item, int low, int high);
-  ExprId Comma() { return Separator(","); }
+  ExprId Comma() { return rules_.Sequence({rules_.Bytes(","), Blank()}); }
 
  private:
-  ExprId Colon() { return Separator(":"); }
-  ExprId Separator(const char* text) { return rules_.Sequence({Blank(), rules_.Bytes(text), Blank()}); }
+  ExprId Colon() { return rules_.Sequence({rules_.Bytes(":"), rules_.Optional(rules_.Bytes(" "))}); }
   ExprId Enclosed(const char* open, ExprId inner, const char* close) {
     return rules_.Sequence({rules_.Bytes(open), Blank(), inner, Blank(), rules_.Bytes(close)});
   }
