@@ -1,5 +1,6 @@
 #include "serve/grpc/generate_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -79,15 +80,23 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
     if (gone_) return;
     const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
     for (const TokenLogprobs& logprobs : update.prompt_logprobs) {
-      *Open().add_prompt_logprobs() = ToProto(logprobs, tokenizer);
+      *Open(update.index).add_prompt_logprobs() = ToProto(logprobs, tokenizer);
     }
-    v1::GenerateResponse& message = Open();
+    v1::GenerateResponse& message = Open(update.index);
     for (const TokenLogprobs& logprobs : update.logprobs) *message.add_logprobs() = ToProto(logprobs, tokenizer);
     message.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
     message.mutable_text()->append(update.text);
-    message.mutable_usage()->set_prompt_tokens(update.usage.prompt_tokens);
-    message.mutable_usage()->set_completion_tokens(update.usage.completion_tokens);
-    message.mutable_usage()->set_cached_tokens(update.usage.cached_tokens);
+    FillUsage(update.usage, *message.mutable_usage());
+    if (std::exchange(busy_, true)) return;
+  }
+  shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
+}
+
+void GenerateStream::OnCompletionEnd(GenerationEnd end) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (gone_) return;
+    Close(std::move(end));
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
@@ -98,30 +107,33 @@ void GenerateStream::OnEnd(GenerationEnd end) {
             end.usage.prompt_tokens, end.usage.completion_tokens, end.status.ToString());
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (end.status.ok()) {
-      v1::GenerateResponse& last = Open();
-      last.mutable_text()->append(end.text);
-      last.set_finish_reason(ToProto(end.reason));
-      last.mutable_usage()->set_prompt_tokens(end.usage.prompt_tokens);
-      last.mutable_usage()->set_completion_tokens(end.usage.completion_tokens);
-      last.mutable_usage()->set_cached_tokens(end.usage.cached_tokens);
-      last.set_adapter_generation(end.adapter_generation);
-      if (!end.stop_string.empty()) last.set_stop_string(end.stop_string);
-      if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
-    }
-    end_ = std::move(end.status);
+    end_ = end.status;
+    if (end.status.ok()) Close(std::move(end));
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
 }
 
-v1::GenerateResponse& GenerateStream::Open() {
-  if (pending_.empty() || ApproximateSize(pending_.back()) >= kMaxMessageBytes) {
-    v1::GenerateResponse& message = pending_.emplace_back();
-    message.set_request_id(shown_id_);
-    message.set_seed(seed_);
-  }
-  return pending_.back();
+void GenerateStream::Close(GenerationEnd end) {
+  v1::GenerateResponse& last = Open(end.index);
+  last.mutable_text()->append(end.text);
+  last.set_finish_reason(ToProto(end.reason));
+  FillUsage(end.usage, *last.mutable_usage());
+  last.set_adapter_generation(end.adapter_generation);
+  if (!end.stop_string.empty()) last.set_stop_string(end.stop_string);
+  if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
+}
+
+v1::GenerateResponse& GenerateStream::Open(int index) {
+  // Few completions, few messages: a reader that keeps up leaves one of each.
+  const auto open = std::find_if(pending_.rbegin(), pending_.rend(),
+                                 [index](const v1::GenerateResponse& message) { return message.index() == index; });
+  if (open != pending_.rend() && ApproximateSize(*open) < kMaxMessageBytes) return *open;
+  v1::GenerateResponse& message = pending_.emplace_back();
+  message.set_request_id(shown_id_);
+  message.set_index(index);
+  message.set_seed(seed_ + static_cast<uint64_t>(index));
+  return message;
 }
 
 void GenerateStream::Pump() {

@@ -29,6 +29,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // Step thread:
   void OnUpdate(GenerationUpdate update) override;
+  void OnCompletionEnd(GenerationEnd end) override;
   void OnEnd(GenerationEnd end) override;
   // gRPC's threads:
   void OnWriteDone(bool ok) override;
@@ -44,8 +45,10 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Abort();
   // Takes the next action: write, finish, or rest. Called by whoever holds `busy_`.
   void Pump();
-  // The message that takes the next news.
-  v1::GenerateResponse& Open() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The message that takes the next news of a completion; its last one.
+  v1::GenerateResponse& Open(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void Close(GenerationEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   CallContext* const shared_;
   const absl::StatusOr<std::string> caller_;  // or why not
@@ -53,7 +56,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<GenerateStream> self_;  // gRPC's share; dropped in OnDone
 
   // Set by Submit before the engine knows the stream, constant from then on.
-  uint64_t seed_ = 0;
+  uint64_t seed_ = 0;     // of the first completion
   std::string shown_id_;  // what the client knows the request by
 
   std::mutex mutex_;
