@@ -1,6 +1,7 @@
 #include "serve/grpc/generate_stream.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -13,15 +14,6 @@ namespace {
 
 // Of text in one message: far below the 4 MB that gRPC's clients take by default.
 constexpr size_t kMaxMessageBytes = 64 << 10;
-
-// A token takes up to five bytes, a token's log probability about 32.
-size_t ApproximateSize(const v1::GenerateResponse& message) {
-  size_t size = message.text().size() + 5 * static_cast<size_t>(message.token_ids_size());
-  for (const auto* list : {&message.logprobs(), &message.prompt_logprobs()}) {
-    if (!list->empty()) size += 32 * static_cast<size_t>(list->size()) * (1 + list->rbegin()->top_size());
-  }
-  return size;
-}
 
 }  // namespace
 
@@ -78,12 +70,12 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (gone_) return;
-    const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
-    for (const TokenLogprobs& logprobs : update.prompt_logprobs) {
-      *Open(update.index).add_prompt_logprobs() = ToProto(logprobs, tokenizer);
+    for (TokenLogprobs& logprobs : update.prompt_logprobs) {
+      Open(update.index).prompt_logprobs.push_back(std::move(logprobs));
     }
-    v1::GenerateResponse& message = Open(update.index);
-    for (const TokenLogprobs& logprobs : update.logprobs) *message.add_logprobs() = ToProto(logprobs, tokenizer);
+    Pending& pending = Open(update.index);
+    std::move(update.logprobs.begin(), update.logprobs.end(), std::back_inserter(pending.logprobs));
+    v1::GenerateResponse& message = pending.message;
     message.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
     message.mutable_text()->append(update.text);
     FillUsage(update.usage, *message.mutable_usage());
@@ -115,7 +107,7 @@ void GenerateStream::OnEnd(GenerationEnd end) {
 }
 
 void GenerateStream::Close(GenerationEnd end) {
-  v1::GenerateResponse& last = Open(end.index);
+  v1::GenerateResponse& last = Open(end.index).message;
   last.mutable_text()->append(end.text);
   last.set_finish_reason(ToProto(end.reason));
   FillUsage(end.usage, *last.mutable_usage());
@@ -124,16 +116,35 @@ void GenerateStream::Close(GenerationEnd end) {
   if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
 }
 
-v1::GenerateResponse& GenerateStream::Open(int index) {
+GenerateStream::Pending& GenerateStream::Open(int index) {
   // Few completions, few messages: a reader that keeps up leaves one of each.
   const auto open = std::find_if(pending_.rbegin(), pending_.rend(),
-                                 [index](const v1::GenerateResponse& message) { return message.index() == index; });
-  if (open != pending_.rend() && ApproximateSize(*open) < kMaxMessageBytes) return *open;
-  v1::GenerateResponse& message = pending_.emplace_back();
-  message.set_request_id(shown_id_);
-  message.set_index(index);
-  message.set_seed(seed_ + static_cast<uint64_t>(index));
-  return message;
+                                 [index](const Pending& pending) { return pending.message.index() == index; });
+  if (open != pending_.rend() && open->ApproximateSize() < kMaxMessageBytes) return *open;
+  Pending& pending = pending_.emplace_back();
+  pending.message.set_request_id(shown_id_);
+  pending.message.set_index(index);
+  pending.message.set_seed(seed_ + static_cast<uint64_t>(index));
+  return pending;
+}
+
+// A token takes up to five bytes, a token's log probability about 32.
+size_t GenerateStream::Pending::ApproximateSize() const {
+  size_t size = message.text().size() + 5 * static_cast<size_t>(message.token_ids_size());
+  for (const auto* list : {&logprobs, &prompt_logprobs}) {
+    if (!list->empty()) size += 32 * list->size() * (1 + list->back().top.size());
+  }
+  return size;
+}
+
+void GenerateStream::Complete(Pending& pending) const {
+  const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
+  for (const TokenLogprobs& logprobs : pending.prompt_logprobs) {
+    *pending.message.add_prompt_logprobs() = ToProto(logprobs, tokenizer);
+  }
+  for (const TokenLogprobs& logprobs : pending.logprobs) {
+    *pending.message.add_logprobs() = ToProto(logprobs, tokenizer);
+  }
 }
 
 void GenerateStream::Pump() {
@@ -141,9 +152,11 @@ void GenerateStream::Pump() {
   if (gone_) pending_.clear();
   const bool last = pending_.size() == 1 && end_.has_value() && end_->ok();
   if (!pending_.empty()) {
-    out_ = ToBytes(pending_.front());
+    Pending next = std::move(pending_.front());
     pending_.pop_front();
     lock.unlock();
+    Complete(next);
+    out_ = ToBytes(next.message);
     // Nothing of *this may be touched after the last action; after the others busy_ stays until OnWriteDone.
     if (last) {
       StartWriteAndFinish(&out_, grpc::WriteOptions(), grpc::Status::OK);
