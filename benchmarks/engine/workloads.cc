@@ -45,17 +45,19 @@ int Workloads::Prefill(int tokens) {
 }
 
 int Workloads::Decode(int sequences) {
-  Batch batch;
-  for (int i = 0; i < sequences; ++i) {
-    Append(batch, {.sequence = i + 1,
-                   .kind = SpanKind::kDecode,
-                   .num_rows = 1,
-                   .first_position = kDecodePosition,
-                   .blocks = Blocks(i)});
-    batch.samples.push_back({.sequence = i + 1, .row = i, .params = {.temperature = 0}});
+  for (int step = 0; step < kDecodeSteps; ++step) {
+    Batch batch;
+    for (int i = 0; i < sequences; ++i) {
+      Append(batch, {.sequence = i + 1,
+                     .kind = SpanKind::kDecode,
+                     .num_rows = 1,
+                     .first_position = kDecodePosition + step,
+                     .blocks = Blocks(i)});
+      batch.samples.push_back({.sequence = i + 1, .row = i, .params = {.temperature = 0}});
+    }
+    model_->Run(batch);
   }
-  model_->Run(batch);
-  return sequences;
+  return kDecodeSteps * sequences;
 }
 
 int Workloads::TrainLora(int tokens, int window) {
@@ -101,7 +103,7 @@ double Workloads::head_flops() const {
 }
 
 double Workloads::decode_weight_bytes() const {
-  return (layer_flops() + head_flops()) / 2 * static_cast<double>(ByteSize(model_->weight_dtype()));
+  return kDecodeSteps * (layer_flops() + head_flops()) / 2 * static_cast<double>(ByteSize(model_->weight_dtype()));
 }
 
 }  // namespace tandem::enginebench

@@ -19,10 +19,10 @@ class Workloads {
 
   // Each returns its tokens.
   int Prefill(int tokens);                // one prompt, then one greedy token
-  int Decode(int sequences);              // one step of sequences at position kDecodePosition
+  int Decode(int sequences);              // kDecodeSteps steps of as many sequences, from kDecodePosition on
   int TrainLora(int tokens, int window);  // forward, backward and optimizer step; rank 8 on q_proj and v_proj
 
-  // Bytes of weights that a decode step reads: every linear and the head.
+  // Bytes of weights that Decode reads: every linear and the head, at each step.
   double decode_weight_bytes() const;
   // Of the forward of one token: two per weight of the linears; and of the head.
   double layer_flops() const;
@@ -30,7 +30,8 @@ class Workloads {
   const Backend& backend() const { return *backend_; }
 
  private:
-  static constexpr int kMaxTokens = 512, kMaxSequences = 16, kBlockSize = 16, kDecodePosition = 127;
+  static constexpr int kMaxTokens = 512, kMaxSequences = 16, kBlockSize = 16;
+  static constexpr int kDecodePosition = 32, kDecodeSteps = 32;  // what the peer's program does
 
   Workloads() = default;
   std::span<const BlockId> Blocks(int sequence) const {
