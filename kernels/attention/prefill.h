@@ -24,8 +24,9 @@ __host__ __device__ __forceinline__ constexpr int PrefillTileRows(int head_dim) 
 // q, out and the pool in bf16. `tiles`: num_tiles of AttentionPlan::prefill on the device.
 cudaError_t LaunchPrefillAttention(const AttentionArgs& args, const RowTile* tiles, int num_tiles, cudaStream_t stream);
 
-// The same for any types, on plain f32 arithmetic, decodes included: one warp per (row, head), all rows of all spans.
-// For f32 weights: small models and tests. A row's bits do not depend on how rows are cut into spans.
-cudaError_t LaunchScalarAttention(const AttentionArgs& args, int num_spans, int num_rows, cudaStream_t stream);
+// The same for any types (bf16 and f32 rows on a bf16 pool, f32 on f32), on plain f32 arithmetic, decodes included: one
+// warp per (row, head) of args.spans[0 .. num_spans), each of at most max_rows rows. For f32 weights: small models and
+// tests. A row's bits do not depend on how rows are cut into spans.
+cudaError_t LaunchScalarAttention(const AttentionArgs& args, int num_spans, int max_rows, cudaStream_t stream);
 
 }  // namespace tandem::kernels
