@@ -1,34 +1,36 @@
-// Products by cuBLASLt: out[m, n] (+)= a[m, k] b, with b as [n, k] (transposed: a forward's weight) or [k, n]. f32
-// sums; f32 operands are multiplied as f32, not tf32.
+// Products by cuBLASLt: out[m, n] (+)= a[m, k] b, with b as [n, k] (a forward's weight) or as [k, n]. Sums are f32, and f32
+// operands are multiplied as f32, not as tf32.
 //
-// The algorithm is chosen once for each (n, k, types, layout, bucket of m) by the library's heuristic, with m at the
-// top of its bucket. Deterministic: one bucket, so one algorithm, for all m up to 512, and cuBLASLt is given m padded
-// to the bucket only where the algorithm could look at it: see matmul.cc.
+// The algorithm is the library's choice for a bucket of m, asked for once for each (bucket, n, k, types, layout).
+// Deterministic: once for all m, and without split-k. A tile then takes all of k in one order wherever a row stands in it,
+// which is why a row's bits should not depend on m. NVIDIA promises that only for equal shapes; tools/gpu/check
+// measures it.
 #pragma once
 
 #include <cublasLt.h>
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <tuple>
 
-#include "absl/status/statusor.h"
 #include "backend/cuda/runtime.h"
 #include "tandem/tensor.h"
 
 namespace tandem::cuda {
 
 struct MatmulArgs {
-  const void* a = nullptr;   // [m, k]
-  const void* b = nullptr;   // [n, k] where transposed, else [k, n]
-  void* out = nullptr;       // [m, n]
-  DType type = DType::kF32;  // of a and b
-  DType out_type = DType::kF32;
+  const void* a = nullptr;           // [m, k]
+  const void* b = nullptr;           // [n, k] where transposed, else [k, n]
+  void* out = nullptr;               // [m, n]
+  DType type = DType::kF32;          // of a and b: f32 or bf16
+  DType out_type = DType::kF32;      // f32, or as a
   int64_t m = 0, n = 0, k = 0;
   bool transposed = true;
   bool accumulate = false;  // out += the product
 };
+
+// m rounded up to the top of its bucket: 1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, ...
+int64_t MatmulBucket(int64_t m);
 
 // Step thread only.
 class Matmul {
@@ -38,17 +40,21 @@ class Matmul {
   Matmul& operator=(const Matmul&) = delete;
   ~Matmul();
 
+  // Within an operation. Rows of a and of out start at multiples of their width from an address that Allocate gave.
   void Run(const MatmulArgs& args);
 
  private:
-  using Key = std::tuple<int64_t, int64_t, int64_t, DType, DType, bool, bool>;  // bucket, n, k, types, flags
-  struct Plan;
-  const Plan* PlanFor(const MatmulArgs& args);
+  using Key = std::tuple<int64_t, int64_t, int64_t, DType, DType, bool>;  // m, n, k, types, transposed
+  cublasStatus_t Choose(const MatmulArgs& args, int64_t m, cublasLtMatmulAlgo_t& algorithm);
+  // With the algorithm for `bucket` rows.
+  cublasStatus_t MultiplyAs(const MatmulArgs& args, int64_t bucket, void* workspace, cudaStream_t stream);
+  cublasStatus_t Multiply(const MatmulArgs& args, void* workspace, cudaStream_t stream);
 
   Runtime& runtime_;
   const bool deterministic_;
   cublasLtHandle_t handle_ = nullptr;
-  std::map<Key, std::unique_ptr<Plan>> plans_;
+  cublasStatus_t created_;
+  std::map<Key, cublasLtMatmulAlgo_t> algorithms_;
 };
 
 }  // namespace tandem::cuda

@@ -12,7 +12,7 @@
 namespace tandem::cuda {
 namespace {
 
-constexpr size_t kFirstScratch = size_t{16} << 20;
+constexpr size_t kFirstScratch = size_t{64} << 20;  // twice a product's workspace
 
 absl::Status StatusOf(cudaError_t error, const char* what) {
   return absl::InternalError(
@@ -99,9 +99,12 @@ Runtime::Op::~Op() {
 }
 
 void Runtime::Check(cudaError_t error) {
-  if (error == cudaSuccess) return;
+  if (error != cudaSuccess) Fail(StatusOf(error, op_name_));
+}
+
+void Runtime::Fail(absl::Status error) {
   const absl::MutexLock lock(&mutex_);
-  if (error_.ok()) error_ = StatusOf(error, op_name_);
+  if (error_.ok()) error_ = std::move(error);
   failed_ = true;
 }
 

@@ -130,6 +130,7 @@ class Runtime {
 
   // Keeps the first error of the step, under the operation's name. Any thread.
   void Check(cudaError_t error);
+  void Fail(absl::Status error);
   bool failed() const { return failed_; }
   const DeviceInfo& device() const { return device_; }
   int64_t graphs_launched() const { return graphs_launched_; }
