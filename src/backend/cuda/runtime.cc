@@ -28,6 +28,10 @@ absl::StatusOr<Stream> MakeStream(int priority) {
 
 }  // namespace
 
+std::string Describe(const DeviceInfo& device) {
+  return absl::StrCat(device.name, ", sm_", device.major, device.minor, ", ", device.memory_bytes >> 30, " GiB");
+}
+
 absl::StatusOr<DeviceInfo> FindDevice() {
   int count = 0;
   cudaError_t error = cudaGetDeviceCount(&count);

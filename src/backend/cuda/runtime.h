@@ -43,6 +43,9 @@ struct DeviceInfo {
   size_t memory_bytes = 0;
 };
 
+// "NVIDIA H200, sm_90, 139 GiB"
+std::string Describe(const DeviceInfo& device);
+
 // UNAVAILABLE where there is no driver or device, with the reason.
 absl::StatusOr<DeviceInfo> FindDevice();
 
