@@ -90,7 +90,7 @@ Runtime::~Runtime() {
 }
 
 Runtime::Op::Op(Runtime& runtime, const char* name)
-    : runtime_(runtime), outer_(std::exchange(runtime.op_name_, name)), scratch_used_(runtime.lane().scratch.used) {
+    : runtime_(runtime), outer_(runtime.op_name_.exchange(name)), scratch_used_(runtime.lane().scratch.used) {
   nvtxRangePushA(name);
 }
 
@@ -103,7 +103,7 @@ Runtime::Op::~Op() {
 }
 
 void Runtime::Check(cudaError_t error) {
-  if (error != cudaSuccess) Fail(StatusOf(error, op_name_));
+  if (error != cudaSuccess) Fail(StatusOf(error, op_name_.load()));
 }
 
 void Runtime::Fail(absl::Status error) {

@@ -163,7 +163,7 @@ class Runtime {
   Mirror result_mirror_;
   std::vector<PendingResult> results_;
   std::vector<void*> retired_;  // scratch that was outgrown: free at Finish
-  const char* op_name_ = "start";
+  std::atomic<const char*> op_name_{"start"};  // innermost
   bool backward_ = false;
   int units_ = 0;                  // of backward since the last Finish
   Phase phase_ = Phase::kRun;      // of body_
