@@ -21,6 +21,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -153,7 +154,6 @@ class Runtime {
   void* AddResult(size_t bytes, std::function<void(const void*)> take);
   void RunBody(Phase phase, Repeats::Body& repeated, const std::function<void()>& body);
   GraphExec Capture(Repeats::Body& repeated, const std::function<void()>& body);
-  void CheckOutOfMemory(const void* data);
 
   const DeviceInfo device_;
   Arena arena_;
@@ -173,7 +173,8 @@ class Runtime {
   std::atomic<bool> failed_{false}, alive_{true};
   mutable absl::Mutex mutex_;
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
-  std::vector<void*> host_memory_ ABSL_GUARDED_BY(mutex_);  // that Allocate took instead
+  enum class Memory { kPinned, kPlain };
+  std::unordered_map<void*, Memory> host_memory_ ABSL_GUARDED_BY(mutex_);  // that Allocate took instead
   Stream transfer_ ABSL_GUARDED_BY(transfer_mutex_);
   absl::Mutex transfer_mutex_;
 };
