@@ -70,7 +70,8 @@ class AttentionTest : public OpTest {
     in.pool.Fill(in.k.view(), in.v.view());
     GuardedTensor out(backend(), in.q.view().shape, in.rows), lse(backend(), {c.m, c.num_heads()}),
         dout(backend(), out.view().shape, in.rows);
-    GuardedTensor dq(backend(), out.view().shape, in.rows), dk(backend(), in.k.view().shape), dv(backend(), in.k.view().shape);
+    GuardedTensor dq(backend(), out.view().shape, in.rows), dk(backend(), in.k.view().shape),
+        dv(backend(), in.k.view().shape);
     ops::Attention(backend(), in.pool.rows(), in.q.view(), in.pool.kv(), OptionsOf(c), out.view(), lse.view());
     dout.Write(RandomFloats(5, dout.view().shape.num_elements()));
     dk.Write(std::vector<float>(dk.view().shape.num_elements()));

@@ -20,7 +20,7 @@ class LinearTest : public OpTest {
 using LinearOp = void (*)(Backend&, const TensorView&, const Matrix&, Accumulate, const TensorView&);
 
 // Rows of op(x [512, in] by a matrix), as a function of the batch.
-OpTest::RowsFn ProductRows(Backend& backend, LinearOp op, const Matrix& w, int64_t in, int64_t out) {
+RowsFn ProductRows(Backend& backend, LinearOp op, const Matrix& w, int64_t in, int64_t out) {
   return [&backend, op, &w, in, out](int64_t first, int64_t count) {
     const DType dtype = backend.ActivationDType(w.dtype());
     GuardedTensor x(backend, {512, in}, dtype), y(backend, {count, out}, dtype);

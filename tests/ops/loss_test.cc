@@ -42,7 +42,7 @@ TEST_P(LossTest, RowsDoNotDependOnTheirBatch) {
     std::vector<double> losses(count);
     ops::LinearCrossEntropy(backend(), x.view().Rows(first, count), {*head}, std::span(labels).subspan(first, count),
                             losses, dx.view());
-  Finish();
+    Finish();
     EXPECT_EQ(losses, std::vector<double>(whole.begin() + first, whole.begin() + first + count));
     return dx.Read();
   });

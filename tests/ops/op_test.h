@@ -26,6 +26,9 @@ inline void PrintTo(const BackendKind& kind, std::ostream* out) {
 // The backends of this test binary (backends_*.cc).
 std::vector<BackendKind> TestBackends();
 
+// The output rows of a call on rows [first, first + count).
+using RowsFn = std::function<std::vector<float>(int64_t first, int64_t count)>;
+
 // A test per backend: class XTest : public OpTest, TEST_P(XTest, ...), TANDEM_ON_EVERY_BACKEND(XTest).
 class OpTest : public testing::TestWithParam<BackendKind> {
  protected:
@@ -42,9 +45,7 @@ class OpTest : public testing::TestWithParam<BackendKind> {
   // Results of rows in one call and in several: the same bits, or close where the backend promises no more.
   void ExpectSame(const std::vector<float>& want, const std::vector<float>& got, const std::string& name,
                   DType dtype = DType::kF32);
-  // rows(first, count) gives the output rows of a call on rows [first, first + count) of one big input. They must be
-  // those of the call on all `total` rows, bit for bit, whatever the batch.
-  using RowsFn = std::function<std::vector<float>(int64_t first, int64_t count)>;
+  // `rows` of one big input must be those of the call on all `total` rows, bit for bit, whatever the batch.
   void ExpectRowsIndependentOfBatch(int64_t total, const RowsFn& rows);
 
  private:

@@ -89,9 +89,7 @@ Tolerance Bf16Tolerance(const Case& c) {
     case Op::kAttention:
       return {.relative = 0x1p-7, .reason = "probabilities and the output rounded to bf16"};
     case Op::kAttentionBackward:
-      return {.relative = 0x1p-6,
-              .absolute = 0x1p-7,
-              .reason = "output, P and dS rounded to bf16; dP - D cancels"};
+      return {.relative = 0x1p-6, .absolute = 0x1p-7, .reason = "output, P and dS rounded to bf16; dP - D cancels"};
     case Op::kRmsNormBackward:
     case Op::kLayerNormBackward:
       return {.relative = 0x1p-8, .absolute = 0x1p-9, .reason = "rounded to bf16"};
