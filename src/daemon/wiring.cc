@@ -1,7 +1,11 @@
 // The real runtime: configuration in, engine out. The only file of the daemon that sees the engine.
+#include <unistd.h>
+
+#include <csignal>
 #include <random>
 #include <utility>
 
+#include "backend/factory.h"
 #include "base/status.h"
 #include "daemon/runtime.h"
 #include "engine/engine.h"
@@ -9,6 +13,15 @@
 
 namespace tandem {
 namespace {
+
+BackendOptions ToBackendOptions(const Config& config) {
+  const std::string& name = config.backend;
+  return {.kind = name == "cpu"    ? BackendKind::kCpu
+                  : name == "cuda" ? BackendKind::kCuda
+                                   : BackendKind::kAuto,
+          .threads = config.engine.threads,
+          .deterministic = config.deterministic};
+}
 
 EngineOptions ToEngineOptions(const Config& config) {
   EngineOptions options;
@@ -85,6 +98,7 @@ class EngineRuntime final : public Runtime {
   }
 
   void Drain(absl::Duration grace) override { engine_->Drain(grace); }
+  absl::Status failure() const override { return engine_->failure(); }
 
  private:
   const std::unique_ptr<Engine> engine_;
@@ -95,7 +109,10 @@ class EngineRuntime final : public Runtime {
 
 absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const Config& config) {
   ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(config.model.path));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(ToEngineOptions(config)));
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(ToBackendOptions(config)));
+  EngineOptions options = ToEngineOptions(config);
+  options.on_device_lost = [] { ::kill(::getpid(), SIGTERM); };  // drains what is left, and ends with the failure
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, std::move(backend)));
   return std::make_unique<EngineRuntime>(std::move(engine), std::move(defaults));
 }
 
