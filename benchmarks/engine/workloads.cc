@@ -21,8 +21,8 @@ absl::StatusOr<std::unique_ptr<Workloads>> Workloads::Load(const std::string& di
   LoraWeights weights({.rank = 8, .alpha = 16, .targets = {LinearKind::kQProj, LinearKind::kVProj}},
                       desc.linear_shapes());
   weights.Initialize(0);
-  loaded->trainer_ = std::make_unique<LoraTrainer>(std::move(weights), loaded->backend_.get(), loaded->adapters_.get());
-  loaded->tape_ = std::make_unique<Tape>(desc, kMaxTokens);
+  loaded->trainer_ = std::make_unique<LoraTrainer>(weights, loaded->backend_.get(), loaded->adapters_.get());
+  loaded->tape_ = std::make_unique<Tape>(*loaded->backend_, desc, loaded->model_->activation_dtype(), kMaxTokens);
   return loaded;
 }
 

@@ -1,17 +1,30 @@
 // What computes: an abstract device with about forty operations, each forward with its backward beside it.
 //
-// Conventions. Activations, gradients and adapter parameters are f32 [rows, columns], weights bf16 or f32 (Matrix), the
-// KV pool f32 or bf16. "dx" is the gradient of x. Shapes are checked by the callers in src/ops; implementations trust
-// them. On the CPU backend a row's result does not depend, bit for bit, on the other rows of the call, and sums over
-// rows are taken from the last row to the first, so that splitting rows into calls, last part first, changes no bit
-// either. One thread at a time.
+// Conventions. Activations and their gradients are [rows, columns] in ActivationDType, all of one call alike;
+// log-sum-exps, logits, the gradients of K and V, adapter parameters, their gradients and moments, norm weights, biases
+// and tables are f32; weights (Matrix) and the KV pool bf16 or f32. "dx" is the gradient of x. Shapes are checked by
+// the callers in src/ops; implementations trust them. On the CPU backend a row's result does not depend, bit for bit,
+// on the other rows of the call, and sums over rows are taken from the last row to the first, so that splitting rows
+// into calls, last part first, changes no bit either.
+//
+// Memory. What a TensorView points to lies on the device (Allocate; DeviceTensor owns it) but for the arguments called
+// `host`. A std::span is host memory. Those that are read may go when the call returns; only the blocks of SequenceRows
+// must stay as they are until Finish. Those that are written (losses, ids, logprobs) must stay, and are good, once
+// Finish has returned; but experts and weights of Route, dots of RowDots, and what Download and SumOfSquares bring, are
+// good on return.
+//
+// Threads and order. Calls come from one thread at a time and take effect in their order; a device may be busy with
+// them after they have returned. Only CreateMatrix, Allocate, Free and the destruction of a Matrix may come from any
+// thread at any time; nothing in flight may use what is given back.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "tandem/batch.h"
 #include "tandem/op_args.h"
 #include "tandem/tensor.h"
@@ -24,13 +37,13 @@ class Backend {
   virtual std::string name() const = 0;  // "cpu (avx2, 2 threads)"
 
   // --- weights -------------------------------------------------------------------------------------------------------
-  virtual std::unique_ptr<Matrix> CreateMatrix(const TensorView& weight) = 0;  // [out, in] f32, bf16, f16
-  virtual void UpdateMatrix(Matrix& matrix, const TensorView& weight) = 0;     // same shape, f32
+  virtual std::unique_ptr<Matrix> CreateMatrix(const TensorView& host) = 0;  // [out, in] f32, bf16, f16
+  virtual void UpdateMatrix(Matrix& matrix, const TensorView& weight) = 0;   // same shape, f32
 
   // --- products ------------------------------------------------------------------------------------------------------
-  // y[m, out] = x[m, in] W^T
+  // y[m, out] (+)= x[m, in] W^T. y may be f32 whatever x is.
   virtual void Linear(const TensorView& x, const Matrix& w, Accumulate mode, const TensorView& y) = 0;
-  // dx[m, in] = dy[m, out] W
+  // dx[m, in] (+)= dy[m, out] W
   virtual void LinearBackwardInput(const TensorView& dy, const Matrix& w, Accumulate mode, const TensorView& dx) = 0;
   // Every segment's bypass, added to y [m, out].
   virtual void Lora(const TensorView& x, std::span<const LoraSegment> segments, const TensorView& y) = 0;
@@ -69,9 +82,9 @@ class Backend {
   // --- routed experts ------------------------------------------------------------------------------------------------
   // experts and weights [m, top_k]: each row's experts by number, rising, and their shares. Of equals the lower number.
   virtual void Route(const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-                     const TensorView& weights) = 0;
+                     std::span<float> weights) = 0;
   virtual void RouteBackward(const TensorView& logits, const RouterOptions& options, std::span<const int32_t> experts,
-                             const TensorView& dweights, const TensorView& dlogits) = 0;
+                             std::span<const float> dweights, const TensorView& dlogits) = 0;
   virtual void GatherRows(const TensorView& x, std::span<const int32_t> rows,
                           const TensorView& y) = 0;  // y[i]=x[rows[i]]
   // y[rows[i]] += factors[i] * x[i]; rows are distinct.
@@ -108,8 +121,30 @@ class Backend {
                      const AdamWStep& step) = 0;
 
   // --- memory --------------------------------------------------------------------------------------------------------
-  virtual void* Allocate(size_t bytes) = 0;  // zeroed, 64-byte aligned; never null
+  virtual DType ActivationDType(DType weights) const = 0;  // of activations beside weights of this type
+  virtual void* Allocate(size_t bytes) = 0;                // zeroed, 64-byte aligned; never null
   virtual void Free(void* data) = 0;
+  virtual void Copy(const TensorView& from, const TensorView& to) = 0;  // same shape; converts between f32 and bf16
+  virtual void Zero(const TensorView& x) = 0;
+  virtual void Upload(const TensorView& host, const TensorView& to) = 0;      // same dtype and shape
+  virtual void Download(const TensorView& from, const TensorView& host) = 0;  // same dtype and shape
+
+  // --- order: what a device that works on its own needs to know. A backend that is done when a call returns needs
+  // none. Waits for all work. An error is the first since the last Finish: nothing that was computed since then is
+  // good.
+  virtual absl::Status Finish() { return absl::OkStatus(); }
+  // False: no call will succeed any more, and the process should start anew.
+  virtual bool alive() const { return true; }
+  // Work between the two is backward's. It follows earlier backward work, and all work before the last Finish; where
+  // overlaps_backward, it may run beside the other work since then. BeginBackward waits while much of it is in flight.
+  virtual void BeginBackward() {}
+  virtual void EndBackward() {}
+  virtual bool overlaps_backward() const { return false; }
+  // Runs `body`, whose calls are much the same each time with this key: a device may replay what they gave it to do,
+  // with the new contents of spans and tensors. It notices where the calls differ. `body` may be called again, and
+  // changes nothing else. Rows of decode are best padded to PaddedRows.
+  virtual void RunRepeated(uint64_t key, const std::function<void()>& body) { body(); }
+  virtual int PaddedRows(int rows) const { return rows; }
 };
 
 // How products with bf16 weights are taken: with bf16 dot products where the CPU has them, activations rounded to bf16;

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "tandem/adapter.h"
 #include "tandem/generation.h"
 
@@ -94,6 +95,7 @@ struct StepResult {
   std::vector<TokenLogprobs> scores;    // [scores]
   std::vector<double> losses;           // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
   int backward_skipped = 0;             // units at the end of batch.backward that did not run: they are offered again
+  absl::Status status;                  // an error of the device: everything of the batch is lost, all else here void
 };
 
 }  // namespace tandem

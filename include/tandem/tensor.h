@@ -51,7 +51,8 @@ class Shape {
   int rank_ = 0;
 };
 
-// Borrowed, contiguous, on the device of the backend it is given to. Functions that only read a view say so.
+// Borrowed, contiguous; on the device of the backend it is given to, or on the host where a function says so. Functions
+// that only read a view say so.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::kF32;

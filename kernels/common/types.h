@@ -39,6 +39,8 @@ __host__ __device__ __forceinline__ T FromFloat(float value) {
   }
 }
 
+// What follows is for device code: hosts read this header too.
+#if defined(__CUDACC__) || defined(TANDEM_CUDA_EMULATION)
 // Two bf16 in one register, the lower half first: how mma and ldmatrix hold them.
 __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
@@ -52,6 +54,7 @@ __device__ __forceinline__ float LowBf16(uint32_t pair) {
 __device__ __forceinline__ float HighBf16(uint32_t pair) {
   return __uint_as_float(pair & 0xffff0000u);
 }
+#endif
 
 template <typename T>
 __host__ __device__ __forceinline__ constexpr T CeilDiv(T value, T divisor) {

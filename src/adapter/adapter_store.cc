@@ -38,12 +38,12 @@ const AdapterPair* Adapter::Find(int layer, LinearKind kind) const {
   return index < pairs_.size() && pairs_[index].a != nullptr ? &pairs_[index] : nullptr;
 }
 
-void Adapter::Update(const LoraWeights& weights, Backend& backend) {
-  for (const LoraPair& pair : weights.pairs()) {
+void Adapter::Update(std::span<const LoraViews> pairs, Backend& backend) {
+  for (const LoraViews& pair : pairs) {
     const AdapterPair* own = Find(pair.layer, pair.linear);
-    CHECK(own != nullptr) << weights.spec().names.ModuleName(pair.layer, pair.linear);
-    backend.UpdateMatrix(*own->a, pair.a.view());
-    backend.UpdateMatrix(*own->b, pair.b.view());
+    CHECK(own != nullptr) << "layer " << pair.layer << ", linear " << static_cast<int>(pair.linear);
+    backend.UpdateMatrix(*own->a, pair.a);
+    backend.UpdateMatrix(*own->b, pair.b);
   }
 }
 
@@ -157,7 +157,7 @@ AdapterRef AdapterStore::AddWorkingCopy(const LoraWeights& weights) {
   return ref;
 }
 
-void AdapterStore::UpdateWorkingCopy(AdapterRef ref, const LoraWeights& weights) {
+void AdapterStore::UpdateWorkingCopy(AdapterRef ref, std::span<const LoraViews> pairs) {
   std::shared_ptr<Adapter> copy;
   {
     absl::MutexLock lock(&mutex_);
@@ -165,7 +165,7 @@ void AdapterStore::UpdateWorkingCopy(AdapterRef ref, const LoraWeights& weights)
     CHECK(found != working_copies_.end()) << "no working copy " << ref.id;
     copy = found->second;
   }
-  copy->Update(weights, backend_);
+  copy->Update(pairs, backend_);
 }
 
 void AdapterStore::RemoveWorkingCopy(AdapterRef ref) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,8 +42,8 @@ class Adapter {
   const AdapterInfo& info() const { return info_; }
   // Null where that linear has no bypass.
   const AdapterPair* Find(int layer, LinearKind kind) const;
-  // Takes over the values of `weights`, which has the pairs that this was made of.
-  void Update(const LoraWeights& weights, Backend& backend);
+  // Takes over the values of the pairs that this was made of.
+  void Update(std::span<const LoraViews> pairs, Backend& backend);
 
  private:
   const AdapterRef ref_;
@@ -86,7 +87,7 @@ class AdapterStore {
   // A job's trainable copy: no name, not listed. Add and Remove by the job's owner; Update, which must not run beside a
   // step that uses the copy, by the step thread. CHECK that `ref` came from AddWorkingCopy and was not removed.
   AdapterRef AddWorkingCopy(const LoraWeights& weights);
-  void UpdateWorkingCopy(AdapterRef ref, const LoraWeights& weights);
+  void UpdateWorkingCopy(AdapterRef ref, std::span<const LoraViews> pairs);
   void RemoveWorkingCopy(AdapterRef ref);
 
   // Any living generation or working copy; null for the base model and for what nobody holds any more. Valid as long as

@@ -45,6 +45,13 @@ struct LoraPair {
   Tensor b;  // [out, rank] f32
 };
 
+// A and B of one linear's bypass on the device of a backend.
+struct LoraViews {
+  LinearKind linear = LinearKind::kQProj;
+  int layer = 0;
+  TensorView a, b;  // as LoraPair's
+};
+
 // Every pair of one adapter. Move-only. Not thread-safe.
 class LoraWeights {
  public:

@@ -34,7 +34,7 @@ class Prober {
       : model_(*parts.model),
         adapters_(*parts.adapters),
         gradients_(static_cast<size_t>(model_.desc().num_layers)),
-        tape_(model_.desc(), max_context) {
+        tape_(*parts.backend, model_.desc(), model_.activation_dtype(), max_context) {
     const absl::StatusOr<LoraSpec> spec =
         MakeLoraSpec({.rank = kProbeRank, .alpha = kProbeRank}, adapters_.shapes().names);
     CHECK(spec.ok()) << spec.status().ToString();
@@ -44,8 +44,8 @@ class Prober {
     gradient_tensors_.reserve(2 * weights.pairs().size());
     for (const LoraPair& pair : weights.pairs()) {
       LoraGradients& to = gradients_[static_cast<size_t>(pair.layer)].linears[static_cast<int>(pair.linear)];
-      to.da = gradient_tensors_.emplace_back(Tensor::Zeros(DType::kF32, pair.a.shape())).view();
-      to.db = gradient_tensors_.emplace_back(Tensor::Zeros(DType::kF32, pair.b.shape())).view();
+      to.da = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, pair.a.shape()).view();
+      to.db = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, pair.b.shape()).view();
     }
     absl::StatusOr<BlockTable> blocks = parts.pool->Allocate(static_cast<int>(parts.pool->BlocksFor(max_context)));
     CHECK(blocks.ok()) << blocks.status().ToString();
@@ -102,7 +102,7 @@ class Prober {
   Model& model_;
   AdapterStore& adapters_;
   AdapterRef adapter_;
-  std::vector<Tensor> gradient_tensors_;
+  std::vector<DeviceTensor> gradient_tensors_;
   std::vector<LayerGradients> gradients_;
   Tape tape_;
   BlockTable blocks_;

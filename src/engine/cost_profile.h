@@ -12,7 +12,8 @@
 namespace tandem {
 
 struct CostProfileParts {
-  Model* model = nullptr;  // all borrowed; no step may run beside this
+  Model* model = nullptr;      // all borrowed; no step may run beside this
+  Backend* backend = nullptr;  // the model's
   BlockPool* pool = nullptr;
   AdapterStore* adapters = nullptr;  // a working copy for the probes of training; gone afterwards
   int max_batch_rows = 0, max_backward_rows = 0;

@@ -10,6 +10,7 @@ void Engine::CreateTraining() {
   io_ = std::make_unique<IoThread>();
   training_ =
       std::make_unique<TrainingSource>(TrainingParts{.desc = &desc(),
+                                                     .activations = model_->activation_dtype(),
                                                      .backend = backend_.get(),
                                                      .pool = pool_.get(),
                                                      .sequence_ids = &sequence_ids_,
@@ -25,6 +26,7 @@ void Engine::CreateTraining() {
 PrepareContext Engine::MakePrepareContext() const {
   PrepareContext context;
   context.desc = &desc();
+  context.activations = model_->activation_dtype();
   context.tokenizer = tokenizer_.get();
   context.chat_template = chat_template_.get();
   if (!desc().eos_token_ids.empty()) context.end_token = desc().eos_token_ids[0];

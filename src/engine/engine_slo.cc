@@ -26,6 +26,7 @@ absl::Status Engine::CreateScheduler() {
     }
     cost_ =
         std::make_unique<CostModel>(LoadOrProfile(cost_path_, {.model = model_.get(),
+                                                               .backend = backend_.get(),
                                                                .pool = pool_.get(),
                                                                .adapters = adapters_.get(),
                                                                .max_batch_rows = options_.scheduler.max_batch_rows,

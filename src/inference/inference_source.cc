@@ -152,6 +152,10 @@ void InferenceSource::Emit(const Grants& grants, Batch& batch) {
 
 void InferenceSource::Commit(const Batch& batch, const StepResult& result, absl::Time now) {
   in_step_ = false;
+  if (!result.status.ok()) {
+    EndLost(batch, result.status);
+    return EndExpired(now);
+  }
   CHECK_EQ(result.sampled.size(), batch.samples.size());
   for (const Span& span : batch.spans) {
     const auto it = sequences_.find(span.sequence);
@@ -178,6 +182,15 @@ void InferenceSource::Commit(const Batch& batch, const StepResult& result, absl:
     if (it->second.ended()) Erase(it);
   }
   EndExpired(now);
+}
+
+void InferenceSource::EndLost(const Batch& batch, const absl::Status& why) {
+  for (const Span& span : batch.spans) {
+    const auto it = sequences_.find(span.sequence);
+    if (it == sequences_.end()) continue;
+    it->second.Abort(why);
+    Erase(it);
+  }
 }
 
 void InferenceSource::EndExpired(absl::Time now) {

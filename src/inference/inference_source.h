@@ -70,6 +70,7 @@ class InferenceSource : public WorkSource {
   using Sequences = std::map<SequenceId, Sequence>;  // by id: in the order of arrival
 
   void EndExpired(absl::Time now);
+  void EndLost(const Batch& batch, const absl::Status& why);  // the sequences of the batch
   void CountTargets(const Sequence& ended);
   Sequences::iterator Erase(Sequences::iterator ended);
   Sequence& Find(SequenceId granted);

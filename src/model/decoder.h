@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "adapter/adapter_store.h"
+#include "backend/device_tensor.h"
 #include "kv/kv_storage.h"
 #include "model/bypass.h"
 #include "model/description.h"
@@ -23,7 +24,7 @@ struct DecoderContext {
   const ModelWeights& weights;
   const KvStorage& kv;
   const AdapterStore& adapters;
-  std::span<const Tensor> rope_tables;  // [ropes], each [max_context, head_dim]
+  std::span<const DeviceTensor> rope_tables;  // [ropes], each [max_context, head_dim]
 
   AttentionOptions OptionsOf(int layer) const {
     return {.scale = desc.attention_scale, .window = desc.layers[layer].window, .soft_cap = desc.attention_soft_cap};
@@ -33,20 +34,25 @@ struct DecoderContext {
 // Scratch for up to max_rows rows of either walk, allocated once. Where backward has no name of its own it holds the
 // gradient in the tensor that the forward keeps the value in.
 struct DecoderScratch {
-  DecoderScratch(const ModelDesc& desc, int max_rows);
-  Tensor normed, branch;   // [max_rows, hidden] input and output of one half of a block
-  Tensor q, attention;     // [max_rows, num_heads * head_dim]
-  Tensor k, v;             // [max_rows, num_kv_heads * head_dim]
-  Tensor lse;              // [max_rows, num_heads]
-  Tensor gate, up, gated;  // [max_rows, ffn]
-  Tensor dnormed, dgated;  // as normed and gated
-  Tensor q_normed;         // [max_rows, num_heads * head_dim] of families with q and k norms
-  // Of families with experts: the rows of one expert, and the router's logits and their gradients.
-  Tensor expert_in, expert_out, dexpert;   // [max_rows, hidden]
-  Tensor router, drouter;                  // [max_rows, experts]
-  Tensor expert_weights, dexpert_weights;  // [max_rows, top_k]
-  Tensor embedded;                         // [max_rows, embedding_width] of families with projections
+  DecoderScratch(Backend& backend, const ModelDesc& desc, DType activations, int max_rows);
+  DeviceTensor normed, branch;   // [max_rows, hidden] input and output of one half of a block
+  DeviceTensor q, attention;     // [max_rows, num_heads * head_dim]
+  DeviceTensor k, v;             // [max_rows, num_kv_heads * head_dim]
+  DeviceTensor lse;              // [max_rows, num_heads] f32
+  DeviceTensor gate, up, gated;  // [max_rows, ffn]
+  DeviceTensor dnormed, dgated;  // as normed and gated
+  DeviceTensor q_normed;         // [max_rows, num_heads * head_dim] of families with q and k norms
+  // Of families with experts: the rows of one expert, and the router's logits and their gradients, f32.
+  DeviceTensor expert_in, expert_out, dexpert;  // [max_rows, hidden]
+  DeviceTensor router, drouter;                 // [max_rows, experts]
+  DeviceTensor embedded;                        // [max_rows, embedding_width] of families with projections
+  // Gradients that are sums in f32, in the activations' type: where that is another. Backward only.
+  DeviceTensor dk, dv;          // as k and v
+  DeviceTensor drouter_narrow;  // as drouter
 };
+
+// `gradient`, or its copy in `narrow` where activations have another type than the gradient's.
+TensorView AsActivations(Backend& backend, const TensorView& gradient, const DeviceTensor& narrow);
 
 // Embeds the rows of the batch: hidden [num_rows, hidden]. The rest of `scratch` is free before and after.
 void EmbedTokens(const DecoderContext& context, const Batch& batch, DecoderScratch& scratch, const TensorView& hidden);

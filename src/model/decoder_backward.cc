@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "base/check.h"
 #include "model/decoder.h"
 #include "ops/activation.h"
@@ -30,8 +28,8 @@ class Backward {
 
   void Run() {
     if (unit_.window.end == tape_.length()) {
-      std::memset(tape_.dk().data(), 0, tape_.dk().size_bytes());
-      std::memset(tape_.dv().data(), 0, tape_.dv().size_bytes());
+      context_.backend.Zero(tape_.dk().view());
+      context_.backend.Zero(tape_.dv().view());
     }
     Mlp();
     Attention();
@@ -94,7 +92,10 @@ class Backward {
       ops::RopeBackward(context_.backend, {&sequence_, 1}, RopeTable(), dq);
       ops::RopeBackward(context_.backend, {&sequence_, 1}, RopeTable(), dk);
     }
-    ProjectionsBackward(norms, x, {.q = dq, .k = dk, .v = dv});
+    ProjectionsBackward(norms, x,
+                        {.q = dq,
+                         .k = AsActivations(context_.backend, dk, scratch_.dk),
+                         .v = AsActivations(context_.backend, dv, scratch_.dv)});
   }
 
   struct ProjectionGradients {
@@ -132,10 +133,10 @@ class Backward {
   }
 
   // dhidden from after the sum to before it, and the gradient of the branch's output.
-  TensorView BranchGradient(const HalfNormWeights& norms, const Tensor& branch, const Tensor& sum) {
+  TensorView BranchGradient(const HalfNormWeights& norms, const DeviceTensor& branch, const DeviceTensor& sum) {
     if (norms.after.exists()) {
       const TensorView dy = Rows(scratch_.branch);
-      std::memcpy(dy.data, dhidden_.data, dhidden_.size_bytes());
+      context_.backend.Copy(dhidden_, dy);
       NormBackward(context_, norms.after, Window(sum), dy, Accumulate::kNo, dhidden_);
     }
     if (!norms.out.exists()) return dhidden_;
@@ -163,10 +164,10 @@ class Backward {
   }
 
   TensorView RopeTable() const { return context_.rope_tables[context_.desc.layers[unit_.layer].rope].view(); }
-  TensorView Window(const Tensor& tensor) const {
+  TensorView Window(const DeviceTensor& tensor) const {
     return tensor.view().Rows(unit_.window.begin, unit_.window.num_rows());
   }
-  TensorView Rows(const Tensor& scratch) const { return scratch.view().Rows(0, unit_.window.num_rows()); }
+  TensorView Rows(const DeviceTensor& scratch) const { return scratch.view().Rows(0, unit_.window.num_rows()); }
 
   const DecoderContext& context_;
   const BackwardUnit& unit_;

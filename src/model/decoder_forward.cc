@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "model/decoder.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
@@ -71,7 +69,7 @@ class Forward {
     const TensorView x = Input(norms);
     const auto branch = [&](Accumulate mode, const TensorView& y) {
       if (context_.desc.experts.count == 0) return DenseMlp(layer, x, mode, y);
-      if (mode == Accumulate::kNo) std::memset(y.data, 0, y.size_bytes());
+      if (mode == Accumulate::kNo) context_.backend.Zero(y);
       ExpertsForward(context_, Layer(layer), x, scratch_, y);
     };
     AddBranch(norms, {layer, &Tape::Layer::mlp_branch, &Tape::Layer::mlp_sum}, branch);
@@ -102,8 +100,8 @@ class Forward {
 
   struct BranchTape {
     int layer;
-    Tensor Tape::Layer::*branch;
-    Tensor Tape::Layer::*sum;
+    DeviceTensor Tape::Layer::*branch;
+    DeviceTensor Tape::Layer::*sum;
   };
   // hidden = after(hidden + out(branch)), with the norms that there are. branch(mode, y) computes the branch into y.
   template <typename Branch>
@@ -120,7 +118,7 @@ class Forward {
     if (!norms.after.exists()) return;
     Save(tape.layer, tape.sum, hidden_);
     Norm(context_, norms.after, hidden_, Rows(scratch_.normed));
-    std::memcpy(hidden_.data, scratch_.normed.data(), hidden_.size_bytes());
+    context_.backend.Copy(Rows(scratch_.normed), hidden_);
   }
 
   // The backbone's product over all rows and its bias, then the bypasses over theirs.
@@ -133,16 +131,16 @@ class Forward {
   }
 
   // The rows of training spans to their tapes, each at its own position.
-  void Save(int layer, Tensor Tape::Layer::*where, const TensorView& rows) {
+  void Save(int layer, DeviceTensor Tape::Layer::*where, const TensorView& rows) {
     for (const Span& span : batch_.spans) {
       if (span.tape == nullptr) continue;
       const TensorView saved = (span.tape->layers()[layer].*where).view().Rows(span.first_position, span.num_rows);
-      std::memcpy(saved.data, rows.Rows(span.first_row, span.num_rows).data, saved.size_bytes());
+      context_.backend.Copy(rows.Rows(span.first_row, span.num_rows), saved);
     }
   }
 
   const LayerWeights& Layer(int layer) const { return context_.weights.layers[layer]; }
-  TensorView Rows(const Tensor& scratch) const { return scratch.view().Rows(0, batch_.num_rows()); }
+  TensorView Rows(const DeviceTensor& scratch) const { return scratch.view().Rows(0, batch_.num_rows()); }
 
   const DecoderContext& context_;
   const Batch& batch_;
@@ -154,17 +152,19 @@ class Forward {
 
 }  // namespace
 
-DecoderScratch::DecoderScratch(const ModelDesc& desc, int max_rows) {
-  const auto rows = [max_rows](int64_t columns) {
-    return columns == 0 ? Tensor() : Tensor::Empty(DType::kF32, {max_rows, columns});
+DecoderScratch::DecoderScratch(Backend& backend, const ModelDesc& desc, DType activations, int max_rows) {
+  const auto rows_of = [&](DType dtype, int64_t columns) {
+    return columns == 0 ? DeviceTensor() : DeviceTensor(backend, dtype, {max_rows, columns});
   };
+  const auto rows = [&](int64_t columns) { return rows_of(activations, columns); };
+  const bool narrow = activations != DType::kF32;
   normed = rows(desc.hidden);
   branch = rows(desc.hidden);
   q = rows(desc.q_size());
   attention = rows(desc.q_size());
   k = rows(desc.kv_size());
   v = rows(desc.kv_size());
-  lse = rows(desc.num_heads);
+  lse = rows_of(DType::kF32, desc.num_heads);
   gate = rows(desc.gated ? desc.ffn : 0);
   up = rows(desc.ffn);
   gated = rows(desc.ffn);
@@ -175,12 +175,20 @@ DecoderScratch::DecoderScratch(const ModelDesc& desc, int max_rows) {
     expert_in = rows(desc.hidden);
     expert_out = rows(desc.hidden);
     dexpert = rows(desc.hidden);
-    router = rows(desc.experts.count);
-    drouter = rows(desc.experts.count);
-    expert_weights = rows(desc.experts.routing.top_k);
-    dexpert_weights = rows(desc.experts.routing.top_k);
+    router = rows_of(DType::kF32, desc.experts.count);
+    drouter = rows_of(DType::kF32, desc.experts.count);
+    drouter_narrow = rows(narrow ? desc.experts.count : 0);
   }
+  dk = rows(narrow ? desc.kv_size() : 0);
+  dv = rows(narrow ? desc.kv_size() : 0);
   embedded = rows(desc.names.project_in.empty() ? 0 : desc.embedding_width);
+}
+
+TensorView AsActivations(Backend& backend, const TensorView& gradient, const DeviceTensor& narrow) {
+  if (narrow.empty()) return gradient;
+  const TensorView copy = narrow.view().Rows(0, gradient.rows());
+  backend.Copy(gradient, copy);
+  return copy;
 }
 
 void EmbedTokens(const DecoderContext& context, const Batch& batch, DecoderScratch& scratch, const TensorView& hidden) {

@@ -1,7 +1,5 @@
 // Routed experts, forward and backward. Rows are gathered expert by expert, go through the same products as any rows,
 // and come back weighted; every step is a function of one row, so batches and windows change no bit.
-#include <cstring>
-
 #include "base/check.h"
 #include "model/decoder.h"
 #include "ops/activation.h"
@@ -17,7 +15,7 @@ class Routing {
   Routing(const DecoderContext& context, const LayerWeights& weights, const TensorView& x, DecoderScratch& scratch)
       : top_k_(context.desc.experts.routing.top_k),
         logits_(scratch.router.view().Rows(0, x.rows())),
-        weights_(scratch.expert_weights.view().Rows(0, x.rows())),
+        weights_(x.rows() * top_k_),
         experts_(x.rows() * top_k_),
         slots_(context.desc.experts.count) {
     ops::Linear(context.backend, x, *weights.router, Accumulate::kNo, logits_);
@@ -34,7 +32,7 @@ class Routing {
   }
   std::vector<float> WeightsOf(int expert) const {
     std::vector<float> weights;
-    for (const int32_t slot : slots_[expert]) weights.push_back(weights_.f32()[slot]);
+    for (const int32_t slot : slots_[expert]) weights.push_back(weights_[slot]);
     return weights;
   }
   const TensorView& logits() const { return logits_; }
@@ -42,7 +40,8 @@ class Routing {
 
  private:
   const int top_k_;
-  const TensorView logits_, weights_;
+  const TensorView logits_;
+  std::vector<float> weights_;
   std::vector<int32_t> experts_;
   std::vector<std::vector<int32_t>> slots_;
 };
@@ -57,7 +56,7 @@ void ExpertsForward(const DecoderContext& context, const LayerWeights& weights, 
   for (int i = 0; i < context.desc.experts.count; ++i) {
     const std::vector<int32_t> rows = routing.RowsOf(i);
     if (rows.empty()) continue;
-    const auto first_rows = [&](const Tensor& tensor) {
+    const auto first_rows = [&](const DeviceTensor& tensor) {
       return tensor.view().Rows(0, static_cast<int64_t>(rows.size()));
     };
     const TensorView in = first_rows(scratch.expert_in), out = first_rows(scratch.expert_out);
@@ -78,12 +77,12 @@ void ExpertsBackward(const DecoderContext& context, const LayerWeights& weights,
   Backend& backend = context.backend;
   const Activation activation = context.desc.activation;
   const Routing routing(context, weights, x, scratch);
-  const TensorView dweights = scratch.dexpert_weights.view().Rows(0, x.rows());
-  std::memset(dx.data, 0, dx.size_bytes());
+  std::vector<float> dweights(routing.experts().size());
+  backend.Zero(dx);
   for (int i = 0; i < context.desc.experts.count; ++i) {
     const std::vector<int32_t> rows = routing.RowsOf(i);
     if (rows.empty()) continue;
-    const auto first_rows = [&](const Tensor& tensor) {
+    const auto first_rows = [&](const DeviceTensor& tensor) {
       return tensor.view().Rows(0, static_cast<int64_t>(rows.size()));
     };
     const TensorView in = first_rows(scratch.expert_in), dout = first_rows(scratch.expert_out);
@@ -98,7 +97,7 @@ void ExpertsBackward(const DecoderContext& context, const LayerWeights& weights,
     ops::LinearBackwardInput(backend, dout, *weights.experts[i].down, Accumulate::kNo, dgated);
     std::vector<float> dots(rows.size());
     ops::RowDots(backend, dgated, gated, dots);
-    for (size_t r = 0; r < rows.size(); ++r) dweights.f32()[routing.SlotsOf(i)[r]] = dots[r];
+    for (size_t r = 0; r < rows.size(); ++r) dweights[routing.SlotsOf(i)[r]] = dots[r];
 
     ops::ScaleRows(backend, routing.WeightsOf(i), dgated);
     // gated is free by now and takes dgate; up's own place takes dup.
@@ -110,7 +109,8 @@ void ExpertsBackward(const DecoderContext& context, const LayerWeights& weights,
   }
   const TensorView dlogits = scratch.drouter.view().Rows(0, x.rows());
   ops::RouteBackward(backend, routing.logits(), context.desc.experts.routing, routing.experts(), {dweights, dlogits});
-  ops::LinearBackwardInput(backend, dlogits, *weights.router, Accumulate::kYes, dx);
+  ops::LinearBackwardInput(backend, AsActivations(backend, dlogits, scratch.drouter_narrow), *weights.router,
+                           Accumulate::kYes, dx);
 }
 
 }  // namespace tandem

@@ -1,7 +1,6 @@
 #include "model/model.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -11,22 +10,31 @@
 #include "ops/activation.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
+#include "ops/moe.h"
 #include "ops/sampling.h"
 
 namespace tandem {
 namespace {
 
 // Rows of logits that exist at a time.
-constexpr int kSampleChunk = 64;
+constexpr int kLogitsChunk = 64;
 
 int ContextOf(const ModelDesc& desc, const ModelOptions& options) {
   return options.max_context > 0 ? std::min(options.max_context, desc.max_context) : desc.max_context;
 }
 
-std::vector<Tensor> MakeRopeTables(const ModelDesc& desc, int positions) {
-  std::vector<Tensor> tables;
-  for (const RopeDesc& rope : desc.ropes) tables.push_back(MakeRopeTable(rope, positions, desc.head_dim));
+std::vector<DeviceTensor> MakeRopeTables(Backend& backend, const ModelDesc& desc, int positions) {
+  std::vector<DeviceTensor> tables;
+  for (const RopeDesc& rope : desc.ropes) {
+    tables.push_back(DeviceTensor::CopyOf(backend, MakeRopeTable(rope, positions, desc.head_dim).view()));
+  }
   return tables;
+}
+
+// Whether it is one row of each sequence and nothing else: the batches that come again and again.
+bool IsDecode(const Batch& batch) {
+  return std::all_of(batch.spans.begin(), batch.spans.end(),
+                     [](const Span& span) { return span.kind == SpanKind::kDecode && span.num_rows == 1; });
 }
 
 }  // namespace
@@ -51,40 +59,81 @@ Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, 
       backend_(backend),
       adapters_(adapters),
       kv_(backend, {.num_layers = desc_.num_layers,
-                    .num_blocks = options.kv_blocks,
+                    .num_blocks = options.kv_blocks + 1,
                     .block_size = options.kv_block_size,
                     .num_kv_heads = desc_.num_kv_heads,
                     .head_dim = desc_.head_dim,
                     .dtype = weights_.dtype}),
       max_context_(ContextOf(desc_, options)),
-      rope_tables_(MakeRopeTables(desc_, max_context_)),
-      scratch_(desc_, options.max_batch_rows),
-      hidden_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.hidden})),
-      dhead_(Tensor::Empty(DType::kF32, {options.max_batch_rows, desc_.embedding_width})) {}
+      activations_(backend.ActivationDType(weights_.dtype)),
+      padding_block_(options.kv_blocks),
+      rope_tables_(MakeRopeTables(backend, desc_, max_context_)),
+      scratch_(backend, desc_, activations_, options.max_batch_rows),
+      hidden_(backend, activations_, {options.max_batch_rows, desc_.hidden}),
+      dhead_(backend, activations_, {options.max_batch_rows, desc_.embedding_width}),
+      logits_(backend, DType::kF32, {kLogitsChunk, desc_.vocab}) {
+  if (backend.overlaps_backward()) backward_scratch_.emplace(backend, desc_, activations_, options.max_batch_rows);
+}
 
 StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
   StepResult result;
   CHECK_LE(batch.num_rows(), hidden_.shape()[0]);
+  std::vector<double> row_losses(batch.num_rows());
   if (batch.num_rows() > 0) {
-    DecoderForward(context(), batch, scratch_, hidden_.view().Rows(0, batch.num_rows()));
+    RunForward(batch);
     Sample(batch, result);
     Score(batch, result);
-    for (const Span& span : batch.spans) result.losses.push_back(Loss(span, batch));
+    for (const Span& span : batch.spans)
+      Loss(span, batch, std::span(row_losses).subspan(span.first_row, span.num_rows));
   }
-  result.backward_skipped = static_cast<int>(batch.backward.size());
-  for (const BackwardUnit& unit : batch.backward) {
-    if (yield != nullptr && yield->load(std::memory_order_relaxed)) break;
-    DecoderBackward(context(), unit, scratch_);
-    --result.backward_skipped;
+  result.backward_skipped = static_cast<int>(batch.backward.size()) - RunBackward(batch.backward, yield);
+  result.status = backend_.Finish();
+  for (const Span& span : batch.spans) {
+    const auto begin = row_losses.begin() + span.first_row;
+    result.losses.push_back(std::accumulate(begin, begin + span.num_rows, 0.0));
   }
   return result;
 }
 
+// A batch of decode is filled up to a size that comes again, and run as what was run before. What pads it is a sequence
+// of one token, whose results nobody reads.
+void Model::RunForward(const Batch& batch) {
+  const int rows = batch.num_rows(), padded_rows = backend_.PaddedRows(rows);
+  if (!IsDecode(batch) || padded_rows > hidden_.shape()[0]) {
+    DecoderForward(context(), batch, scratch_, hidden_.view().Rows(0, rows));
+    return;
+  }
+  Batch padded{.spans = batch.spans, .token_ids = batch.token_ids};
+  for (int row = rows; row < padded_rows; ++row) {
+    padded.spans.push_back(
+        {.kind = SpanKind::kDecode, .first_row = row, .num_rows = 1, .blocks = std::span(&padding_block_, 1)});
+    padded.token_ids.push_back(0);
+  }
+  backend_.RunRepeated(padded_rows,
+                       [&] { DecoderForward(context(), padded, scratch_, hidden_.view().Rows(0, padded_rows)); });
+}
+
+int Model::RunBackward(std::span<const BackwardUnit> units, const std::atomic<bool>* yield) {
+  int ran = 0;
+  for (const BackwardUnit& unit : units) {
+    if (yield != nullptr && yield->load(std::memory_order_relaxed)) break;
+    backend_.BeginBackward();
+    DecoderBackward(context(), unit, backward_scratch_.has_value() ? *backward_scratch_ : scratch_);
+    backend_.EndBackward();
+    ++ran;
+  }
+  return ran;
+}
+
 Tensor Model::Logits(const Batch& batch) {
   Tensor logits = Tensor::Empty(DType::kF32, {batch.num_rows(), desc_.vocab});
-  const TensorView hidden = hidden_.view().Rows(0, batch.num_rows());
-  DecoderForward(context(), batch, scratch_, hidden);
-  Head(hidden, logits.view());
+  DecoderForward(context(), batch, scratch_, hidden_.view().Rows(0, batch.num_rows()));
+  for (int first = 0; first < batch.num_rows(); first += kLogitsChunk) {
+    const int count = std::min(kLogitsChunk, batch.num_rows() - first);
+    const TensorView chunk = logits_.view().Rows(0, count);
+    Head(hidden_.view().Rows(first, count), chunk);
+    backend_.Download(chunk, logits.view().Rows(first, count));
+  }
   return logits;
 }
 
@@ -109,7 +158,7 @@ void Model::HeadInputBackward(const TensorView& hidden, const TensorView& dinput
   if (weights_.final_norm.exists()) {
     NormBackward(context(), weights_.final_norm, hidden, dnormed, Accumulate::kNo, dx);
   } else if (dnormed.data != dx.data) {
-    std::memcpy(dx.data, dnormed.data, dx.size_bytes());
+    backend_.Copy(dnormed, dx);
   }
 }
 
@@ -119,16 +168,14 @@ void Model::Head(const TensorView& hidden, const TensorView& logits) {
 }
 
 template <typename Request>
-Tensor Model::LogitsOf(std::span<const Request> requests) {
-  const int64_t rows = static_cast<int64_t>(requests.size());
+TensorView Model::LogitsOf(std::span<const Request> requests) {
+  std::vector<int32_t> rows;
+  for (const Request& request : requests) rows.push_back(request.row);
+  const int64_t count = static_cast<int64_t>(rows.size());
   // dnormed is backward's; here it gathers the rows.
-  const TensorView gathered = scratch_.dnormed.view().Rows(0, rows);
-  for (int64_t i = 0; i < rows; ++i) {
-    std::memcpy(gathered.f32() + i * desc_.hidden, hidden_.view().Rows(requests[i].row, 1).data,
-                desc_.hidden * sizeof(float));
-  }
-  Tensor logits = Tensor::Empty(DType::kF32, {rows, desc_.vocab});
-  Head(gathered, logits.view());
+  const TensorView gathered = scratch_.dnormed.view().Rows(0, count), logits = logits_.view().Rows(0, count);
+  ops::GatherRows(backend_, hidden_.view(), rows, gathered);
+  Head(gathered, logits);
   return logits;
 }
 
@@ -138,38 +185,37 @@ void Model::Sample(const Batch& batch, StepResult& result) {
     return request.params.num_logprobs.has_value();
   });
   if (wants_logprobs) result.logprobs.resize(batch.samples.size());
-  for (size_t first = 0; first < batch.samples.size(); first += kSampleChunk) {
-    const size_t count = std::min<size_t>(kSampleChunk, batch.samples.size() - first);
+  for (size_t first = 0; first < batch.samples.size(); first += kLogitsChunk) {
+    const size_t count = std::min<size_t>(kLogitsChunk, batch.samples.size() - first);
     const auto requests = std::span(batch.samples).subspan(first, count);
-    const Tensor logits = LogitsOf(requests);
+    const TensorView logits = LogitsOf(requests);
     // Here and not on the backend's threads, which would spin beside the one that still computes a mask.
     for (const SampleRequest& request : requests) {
       if (request.mask != nullptr) request.mask->Wait();
     }
     const auto logprobs = std::span(result.logprobs);
-    ops::Sample(backend_, logits.view(), requests, std::span(result.sampled).subspan(first, count),
+    ops::Sample(backend_, logits, requests, std::span(result.sampled).subspan(first, count),
                 wants_logprobs ? logprobs.subspan(first, count) : logprobs);
   }
 }
 
 void Model::Score(const Batch& batch, StepResult& result) {
   result.scores.resize(batch.scores.size());
-  for (size_t first = 0; first < batch.scores.size(); first += kSampleChunk) {
-    const size_t count = std::min<size_t>(kSampleChunk, batch.scores.size() - first);
+  for (size_t first = 0; first < batch.scores.size(); first += kLogitsChunk) {
+    const size_t count = std::min<size_t>(kLogitsChunk, batch.scores.size() - first);
     const auto requests = std::span(batch.scores).subspan(first, count);
-    const Tensor logits = LogitsOf(requests);
-    ops::Score(backend_, logits.view(), requests, std::span(result.scores).subspan(first, count));
+    const TensorView logits = LogitsOf(requests);
+    ops::Score(backend_, logits, requests, std::span(result.scores).subspan(first, count));
   }
 }
 
 // The loss of a training or evaluation span; a training span's gradient goes to its tape, through the final norm, so
 // that backward starts at the last layer's output.
-double Model::Loss(const Span& span, const Batch& batch) {
-  if (span.kind != SpanKind::kTrainForward && span.kind != SpanKind::kEvaluate) return 0;
+void Model::Loss(const Span& span, const Batch& batch, std::span<double> losses) {
+  if (span.kind != SpanKind::kTrainForward && span.kind != SpanKind::kEvaluate) return;
   const TensorView hidden = hidden_.view().Rows(span.first_row, span.num_rows);
   const TensorView x = HeadInput(hidden);
   const auto labels = std::span(batch.labels).subspan(span.first_row, span.num_rows);
-  std::vector<double> losses(span.num_rows);
   if (span.tape == nullptr) {
     ops::LinearCrossEntropy(backend_, x, head(), labels, losses, {});
   } else {
@@ -177,7 +223,6 @@ double Model::Loss(const Span& span, const Batch& batch) {
     ops::LinearCrossEntropy(backend_, x, head(), labels, losses, dx);
     HeadInputBackward(hidden, dx, span.tape->dhidden().view().Rows(span.first_position, span.num_rows));
   }
-  return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
 }  // namespace tandem

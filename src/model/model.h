@@ -3,7 +3,10 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "adapter/adapter_store.h"
@@ -30,11 +33,12 @@ class Model {
   StepResult Run(const Batch& batch, const std::atomic<bool>* yield = nullptr);
 
   // Logits [num_rows, vocab] of every row of the batch, which holds no training: for tests and tools.
-  Tensor Logits(const Batch& batch);
+  Tensor Logits(const Batch& batch);  // on the host
 
   const ModelDesc& desc() const { return desc_; }
   int max_context() const { return max_context_; }
   DType weight_dtype() const { return weights_.dtype; }
+  DType activation_dtype() const { return activations_; }
 
  private:
   Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, Backend& backend,
@@ -46,12 +50,15 @@ class Model {
   // dx of `hidden` from the gradient of HeadInput(hidden).
   void HeadInputBackward(const TensorView& hidden, const TensorView& dinput, const TensorView& dx);
   void Head(const TensorView& hidden, const TensorView& logits);
-  // Logits of the rows that the requests of either kind name, for a chunk of them.
+  // Logits of the rows that the requests of either kind name, for a chunk of them; until the next call.
   template <typename Request>
-  Tensor LogitsOf(std::span<const Request> requests);
+  TensorView LogitsOf(std::span<const Request> requests);
   void Sample(const Batch& batch, StepResult& result);
   void Score(const Batch& batch, StepResult& result);
-  double Loss(const Span& span, const Batch& batch);
+  // Losses of a training or evaluation span's rows, good after Backend::Finish.
+  void Loss(const Span& span, const Batch& batch, std::span<double> losses);
+  void RunForward(const Batch& batch);
+  int RunBackward(std::span<const BackwardUnit> units, const std::atomic<bool>* yield);  // how many ran
 
   const ModelDesc desc_;
   const ModelWeights weights_;
@@ -59,10 +66,14 @@ class Model {
   const AdapterStore& adapters_;
   KvStorage kv_;
   const int max_context_;
-  std::vector<Tensor> rope_tables_;
+  const DType activations_;
+  const BlockId padding_block_;  // of the KV pool, nobody's: rows that only pad a batch of decode write there
+  std::vector<DeviceTensor> rope_tables_;
   DecoderScratch scratch_;
-  Tensor hidden_;  // [max_batch_rows, hidden]
-  Tensor dhead_;   // [max_batch_rows, embedding_width]; the gradient of HeadInput
+  std::optional<DecoderScratch> backward_scratch_;  // where backward may run beside forward
+  DeviceTensor hidden_;                             // [max_batch_rows, hidden]
+  DeviceTensor dhead_;                              // [max_batch_rows, embedding_width]; the gradient of HeadInput
+  DeviceTensor logits_;                             // [rows of a chunk, vocab] f32
 };
 
 }  // namespace tandem

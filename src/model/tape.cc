@@ -1,14 +1,12 @@
 #include "model/tape.h"
 
-#include <cstring>
-
 #include "base/check.h"
 
 namespace tandem {
 
 namespace {
 
-// Every tensor of a layer with its width in this family: 0 where it has none.
+// Every tensor of a layer but lse with its width in this family: 0 where it has none.
 template <typename Fn>
 void ForEachTensor(const ModelDesc& desc, Fn&& fn) {
   const auto if_named = [&](const std::string& name, int width) { return name.empty() ? 0 : width; };
@@ -17,7 +15,6 @@ void ForEachTensor(const ModelDesc& desc, Fn&& fn) {
   fn(&Tape::Layer::q, desc.q_size());
   fn(&Tape::Layer::k, if_named(desc.k_norm, desc.kv_size()));
   fn(&Tape::Layer::attention_output, desc.q_size());
-  fn(&Tape::Layer::lse, desc.num_heads);
   fn(&Tape::Layer::mlp_input, desc.hidden);
   fn(&Tape::Layer::gate, desc.gated ? dense_ffn : 0);
   fn(&Tape::Layer::up, dense_ffn);
@@ -29,24 +26,26 @@ void ForEachTensor(const ModelDesc& desc, Fn&& fn) {
 
 }  // namespace
 
-Tape::Tape(const ModelDesc& desc, int max_length) {
-  const auto rows = [max_length](int64_t columns) { return Tensor::Empty(DType::kF32, {max_length, columns}); };
+Tape::Tape(Backend& backend, const ModelDesc& desc, DType activations, int max_length) {
+  const auto rows = [&](DType dtype, int64_t columns) { return DeviceTensor(backend, dtype, {max_length, columns}); };
   for (int i = 0; i < desc.num_layers; ++i) {
     Layer& layer = layers_.emplace_back();
-    ForEachTensor(desc, [&](Tensor Layer::*tensor, int width) {
-      if (width > 0) layer.*tensor = rows(width);
+    ForEachTensor(desc, [&](DeviceTensor Layer::*tensor, int width) {
+      if (width > 0) layer.*tensor = rows(activations, width);
     });
+    layer.lse = rows(DType::kF32, desc.num_heads);
   }
-  dhidden_ = rows(desc.hidden);
-  dk_ = rows(desc.kv_size());
-  dv_ = rows(desc.kv_size());
+  dhidden_ = rows(activations, desc.hidden);
+  dk_ = rows(DType::kF32, desc.kv_size());
+  dv_ = rows(DType::kF32, desc.kv_size());
 }
 
-size_t Tape::BytesFor(const ModelDesc& desc, int max_length) {
+size_t Tape::BytesFor(const ModelDesc& desc, DType activations, int max_length) {
   size_t layer = 0;
-  ForEachTensor(desc, [&](Tensor Layer::*, int width) { layer += width; });
-  const size_t shared = desc.hidden + 2 * desc.kv_size();
-  return (layer * desc.num_layers + shared) * max_length * sizeof(float);
+  ForEachTensor(desc, [&](DeviceTensor Layer::*, int width) { layer += width; });
+  const size_t in_f32 = desc.num_layers * desc.num_heads + 2 * desc.kv_size();
+  const size_t others = desc.num_layers * layer + desc.hidden;
+  return (others * ByteSize(activations) + in_f32 * sizeof(float)) * max_length;
 }
 
 void Tape::Begin(int length, const std::vector<LayerGradients>* gradients) {

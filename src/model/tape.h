@@ -8,10 +8,10 @@
 
 #include <vector>
 
+#include "backend/device_tensor.h"
 #include "model/description.h"
 #include "tandem/backend.h"
 #include "tandem/linears.h"
-#include "tensor/tensor.h"
 
 namespace tandem {
 
@@ -23,36 +23,36 @@ struct LayerGradients {
 class Tape {
  public:
   // Room for sequences of up to max_length tokens.
-  Tape(const ModelDesc& desc, int max_length);
+  Tape(Backend& backend, const ModelDesc& desc, DType activations, int max_length);
 
   // Starts a new sequence of `length` tokens whose gradients go to `gradients` [num_layers]: borrowed until the next
   // Begin.
   void Begin(int length, const std::vector<LayerGradients>* gradients);
 
-  struct Layer {              // empty where the family needs none
-    Tensor attention_input;   // [length, hidden]
-    Tensor q;                 // [length, num_heads * head_dim] as attention takes it; before its norm where it has one
-    Tensor k;                 // [length, num_kv_heads * head_dim] before its norm, where it has one
-    Tensor attention_output;  // [length, num_heads * head_dim] before o_proj
-    Tensor lse;               // [length, num_heads]
-    Tensor mlp_input;         // [length, hidden]
-    Tensor gate, up;          // [length, ffn] of a dense MLP
-    Tensor attention_branch, mlp_branch;  // [length, hidden] input of HalfNorms::out
-    Tensor attention_sum, mlp_sum;        // [length, hidden] input of HalfNorms::after
+  struct Layer {                   // empty where the family needs none
+    DeviceTensor attention_input;  // [length, hidden]
+    DeviceTensor q;  // [length, num_heads * head_dim] as attention takes it; before its norm where it has one
+    DeviceTensor k;  // [length, num_kv_heads * head_dim] before its norm, where it has one
+    DeviceTensor attention_output;              // [length, num_heads * head_dim] before o_proj
+    DeviceTensor lse;                           // [length, num_heads] f32
+    DeviceTensor mlp_input;                     // [length, hidden]
+    DeviceTensor gate, up;                      // [length, ffn] of a dense MLP
+    DeviceTensor attention_branch, mlp_branch;  // [length, hidden] input of HalfNorms::out
+    DeviceTensor attention_sum, mlp_sum;        // [length, hidden] input of HalfNorms::after
   };
   std::vector<Layer>& layers() { return layers_; }
   // [length, hidden]: the gradient with respect to the output of the layer that backward works on, then of its input.
-  Tensor& dhidden() { return dhidden_; }
-  Tensor& dk() { return dk_; }  // [length, num_kv_heads * head_dim] of the layer that backward works on
-  Tensor& dv() { return dv_; }
+  DeviceTensor& dhidden() { return dhidden_; }
+  DeviceTensor& dk() { return dk_; }  // [length, num_kv_heads * head_dim] f32, of the layer that backward works on
+  DeviceTensor& dv() { return dv_; }
   const std::vector<LayerGradients>& gradients() const { return *gradients_; }
   int length() const { return length_; }
-  static size_t BytesFor(const ModelDesc& desc, int max_length);
+  static size_t BytesFor(const ModelDesc& desc, DType activations, int max_length);
 
  private:
   int length_ = 0;
   std::vector<Layer> layers_;
-  Tensor dhidden_, dk_, dv_;
+  DeviceTensor dhidden_, dk_, dv_;
   const std::vector<LayerGradients>* gradients_ = nullptr;
 };
 

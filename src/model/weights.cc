@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "tensor/dtype.h"
+#include "tensor/tensor.h"
 
 namespace tandem {
 namespace {
@@ -18,19 +19,20 @@ class Loader {
     return backend_.CreateMatrix(view);
   }
 
-  absl::StatusOr<Tensor> LoadVector(const std::string& name, int64_t size) {
+  // Every element plus `offset`.
+  absl::StatusOr<DeviceTensor> LoadVector(const std::string& name, int64_t size, float offset = 0) {
     ASSIGN_OR_RETURN(const TensorView view, FindShaped(name, {size}));
-    Tensor vector = Tensor::Empty(DType::kF32, {size});
+    const Tensor vector = Tensor::Empty(DType::kF32, {size});
     ConvertToF32(view, vector.f32());
-    return vector;
+    for (int64_t i = 0; i < size && offset != 0; ++i) vector.f32()[i] += offset;
+    return DeviceTensor::CopyOf(backend_, vector.view());
   }
 
   // Nothing where `name` is empty.
   absl::Status LoadNorm(const std::string& prefix, const std::string& name, int64_t size, NormKind kind,
                         NormWeights& norm) {
     if (name.empty()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(norm.weight, LoadVector(prefix + name + ".weight", size));
-    for (int64_t i = 0; i < size; ++i) norm.weight.f32()[i] += desc_.norm_offset;
+    ASSIGN_OR_RETURN(norm.weight, LoadVector(prefix + name + ".weight", size, desc_.norm_offset));
     if (kind == NormKind::kLayer) {
       ASSIGN_OR_RETURN(norm.bias, LoadVector(prefix + name + ".bias", size));
     }

@@ -5,17 +5,17 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "backend/device_tensor.h"
 #include "model/description.h"
 #include "store/safetensors.h"
 #include "tandem/backend.h"
-#include "tensor/tensor.h"
 
 namespace tandem {
 
 // f32, the description's offset added; empty where the family has no such norm.
 struct NormWeights {
-  Tensor weight, bias;  // bias: of LayerNorms
-  bool exists() const { return weight.data() != nullptr; }
+  DeviceTensor weight, bias;  // bias: of LayerNorms
+  bool exists() const { return !weight.empty(); }
 };
 
 struct HalfNormWeights {
@@ -30,7 +30,7 @@ struct LayerWeights {
   HalfNormWeights attention_norms, mlp_norms;
   NormWeights q_norm, k_norm;                    // [head_dim]
   std::unique_ptr<Matrix> linears[kNumLinears];  // by LinearKind; null where the family has none
-  Tensor biases[kNumLinears];                    // f32 [out]; empty where there is none
+  DeviceTensor biases[kNumLinears];              // f32 [out]; empty where there is none
   std::unique_ptr<Matrix> router;                // [experts, hidden]; null where the MLP is dense
   std::vector<ExpertWeights> experts;
   const Matrix& operator[](LinearKind kind) const { return *linears[static_cast<int>(kind)]; }

@@ -5,34 +5,34 @@
 namespace tandem::ops {
 
 void Activate(Backend& backend, Activation kind, const TensorView& x, const TensorView& y) {
-  CheckF32(y, x.shape, "y");
+  CheckLike(y, x.dtype, x.shape, "y");
   backend.Activate(kind, x, y);
 }
 
 void ActivateBackward(Backend& backend, Activation kind, const TensorView& x, const TensorView& dy,
                       const TensorView& dx) {
-  CheckF32(dy, x.shape, "dy");
-  CheckF32(dx, x.shape, "dx");
+  CheckLike(dy, x.dtype, x.shape, "dy");
+  CheckLike(dx, x.dtype, x.shape, "dx");
   backend.ActivateBackward(kind, x, dy, dx);
 }
 
 void ActivateMul(Backend& backend, Activation kind, const TensorView& gate, const TensorView& up, const TensorView& y) {
-  CheckF32(up, gate.shape, "up");
-  CheckF32(y, gate.shape, "y");
+  CheckLike(up, gate.dtype, gate.shape, "up");
+  CheckLike(y, gate.dtype, gate.shape, "y");
   backend.ActivateMul(kind, gate, up, y);
 }
 
 void ActivateMulBackward(Backend& backend, Activation kind, const TensorView& gate, const TensorView& up,
                          const TensorView& dy, const ActivateMulGradients& gradients) {
-  CheckF32(up, gate.shape, "up");
-  CheckF32(dy, gate.shape, "dy");
-  CheckF32(gradients.dgate, gate.shape, "dgate");
-  CheckF32(gradients.dup, gate.shape, "dup");
+  CheckLike(up, gate.dtype, gate.shape, "up");
+  CheckLike(dy, gate.dtype, gate.shape, "dy");
+  CheckLike(gradients.dgate, gate.dtype, gate.shape, "dgate");
+  CheckLike(gradients.dup, gate.dtype, gate.shape, "dup");
   backend.ActivateMulBackward(kind, gate, up, dy, gradients.dgate, gradients.dup);
 }
 
 void Add(Backend& backend, const TensorView& x, const TensorView& y) {
-  CheckF32(y, x.shape, "y");
+  CheckLike(y, x.dtype, x.shape, "y");
   backend.Add(x, y);
 }
 
@@ -42,7 +42,7 @@ void AddBias(Backend& backend, const TensorView& bias, const TensorView& y) {
 }
 
 void Scale(Backend& backend, float factor, const TensorView& x) {
-  CHECK(x.dtype == DType::kF32);
+  CheckActivations(x, x.shape, "x");
   backend.Scale(factor, x);
 }
 

@@ -5,7 +5,7 @@
 namespace tandem::ops {
 
 void Embedding(Backend& backend, std::span<const int32_t> ids, const Matrix& table, const TensorView& x) {
-  CheckF32(x, {static_cast<int64_t>(ids.size()), table.columns()}, "x");
+  CheckActivations(x, {static_cast<int64_t>(ids.size()), table.columns()}, "x");
   for (const int32_t id : ids) CHECK(id >= 0 && id < table.rows()) << "token " << id << " of " << table.rows();
   backend.Embedding(ids, table, x);
 }

@@ -5,15 +5,16 @@
 namespace tandem::ops {
 
 void Linear(Backend& backend, const TensorView& x, const Matrix& w, Accumulate mode, const TensorView& y) {
-  CheckF32(x, {x.rows(), w.columns()}, "x");
-  CheckF32(y, {x.rows(), w.rows()}, "y");
+  CheckActivations(x, {x.rows(), w.columns()}, "x");
+  CheckActivations(y, {x.rows(), w.rows()}, "y");
+  CHECK(y.dtype == x.dtype || y.dtype == DType::kF32);
   backend.Linear(x, w, mode, y);
 }
 
 void LinearBackwardInput(Backend& backend, const TensorView& dy, const Matrix& w, Accumulate mode,
                          const TensorView& dx) {
-  CheckF32(dy, {dy.rows(), w.rows()}, "dy");
-  CheckF32(dx, {dy.rows(), w.columns()}, "dx");
+  CheckActivations(dy, {dy.rows(), w.rows()}, "dy");
+  CheckLike(dx, dy.dtype, {dy.rows(), w.columns()}, "dx");
   backend.LinearBackwardInput(dy, w, mode, dx);
 }
 

@@ -28,7 +28,7 @@ void LoraBackward(Backend& backend, const TensorView& x, const TensorView& dy, c
   CHECK(segment.first_row == 0 && segment.num_rows == x.rows());
   CheckF32(gradients.da, {segment.a->rows(), segment.a->columns()}, "da");
   CheckF32(gradients.db, {segment.b->rows(), segment.b->columns()}, "db");
-  CheckF32(dx, {x.rows(), x.shape[1]}, "dx");
+  CheckLike(dx, x.dtype, {x.rows(), x.shape[1]}, "dx");
   backend.LoraBackward(x, dy, segment, gradients, dx);
 }
 

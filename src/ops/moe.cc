@@ -18,29 +18,29 @@ void CheckRows(std::span<const int32_t> rows, int64_t num_rows) {
 }  // namespace
 
 void Route(Backend& backend, const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-           const TensorView& weights) {
+           std::span<float> weights) {
   CheckRouter(logits, options, experts.size());
-  CheckF32(weights, {logits.rows(), options.top_k}, "weights");
+  CHECK_EQ(weights.size(), experts.size());
   backend.Route(logits, options, experts, weights);
 }
 
 void RouteBackward(Backend& backend, const TensorView& logits, const RouterOptions& options,
                    std::span<const int32_t> experts, const RouteGradients& gradients) {
   CheckRouter(logits, options, experts.size());
-  CheckF32(gradients.dweights, {logits.rows(), options.top_k}, "dweights");
+  CHECK_EQ(gradients.dweights.size(), experts.size());
   CheckF32(gradients.dlogits, logits.shape, "dlogits");
   backend.RouteBackward(logits, options, experts, gradients.dweights, gradients.dlogits);
 }
 
 void GatherRows(Backend& backend, const TensorView& x, std::span<const int32_t> rows, const TensorView& y) {
-  CheckF32(y, {static_cast<int64_t>(rows.size()), x.shape[1]}, "y");
+  CheckLike(y, x.dtype, {static_cast<int64_t>(rows.size()), x.shape[1]}, "y");
   CheckRows(rows, x.rows());
   backend.GatherRows(x, rows, y);
 }
 
 void ScatterAddRows(Backend& backend, const TensorView& x, std::span<const int32_t> rows,
                     std::span<const float> factors, const TensorView& y) {
-  CheckF32(x, {static_cast<int64_t>(rows.size()), y.shape[1]}, "x");
+  CheckLike(x, y.dtype, {static_cast<int64_t>(rows.size()), y.shape[1]}, "x");
   CHECK_EQ(factors.size(), rows.size());
   CheckRows(rows, y.rows());
   backend.ScatterAddRows(x, rows, factors, y);
@@ -52,7 +52,7 @@ void ScaleRows(Backend& backend, std::span<const float> factors, const TensorVie
 }
 
 void RowDots(Backend& backend, const TensorView& x, const TensorView& y, std::span<float> dots) {
-  CheckF32(y, x.shape, "y");
+  CheckLike(y, x.dtype, x.shape, "y");
   CHECK_EQ(static_cast<int64_t>(dots.size()), x.rows());
   backend.RowDots(x, y, dots);
 }

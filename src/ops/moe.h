@@ -5,13 +5,13 @@
 
 namespace tandem::ops {
 
-// From logits [m, num_experts]: experts [m * top_k] and weights [m, top_k], each row's by expert number, rising. A
-// row's choice depends on that row alone; of equal logits the lower number is chosen.
+// From logits [m, num_experts]: experts and weights [m * top_k], each row's by expert number, rising. A row's choice
+// depends on that row alone; of equal logits the lower number is chosen.
 void Route(Backend& backend, const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-           const TensorView& weights);
+           std::span<float> weights);
 struct RouteGradients {
-  TensorView dweights;  // [m, top_k], read
-  TensorView dlogits;   // [m, num_experts], written
+  std::span<const float> dweights;  // [m * top_k], read
+  TensorView dlogits;               // [m, num_experts], written
 };
 void RouteBackward(Backend& backend, const TensorView& logits, const RouterOptions& options,
                    std::span<const int32_t> experts, const RouteGradients& gradients);

@@ -6,15 +6,15 @@ namespace tandem::ops {
 
 void RmsNorm(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) {
   CheckF32(weight, {x.shape[1]}, "weight");
-  CheckF32(y, x.shape, "y");
+  CheckLike(y, x.dtype, x.shape, "y");
   backend.RmsNorm(x, weight, epsilon, y);
 }
 
 void RmsNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
                      const TensorView& dy, Accumulate mode, const TensorView& dx) {
   CheckF32(weight, {x.shape[1]}, "weight");
-  CheckF32(dy, x.shape, "dy");
-  CheckF32(dx, x.shape, "dx");
+  CheckLike(dy, x.dtype, x.shape, "dy");
+  CheckLike(dx, x.dtype, x.shape, "dx");
   backend.RmsNormBackward(x, weight, epsilon, dy, mode, dx);
 }
 
@@ -22,15 +22,15 @@ void LayerNorm(Backend& backend, const TensorView& x, const TensorView& weight, 
                const TensorView& y) {
   CheckF32(weight, {x.shape[1]}, "weight");
   CheckF32(bias, {x.shape[1]}, "bias");
-  CheckF32(y, x.shape, "y");
+  CheckLike(y, x.dtype, x.shape, "y");
   backend.LayerNorm(x, weight, bias, epsilon, y);
 }
 
 void LayerNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
                        const TensorView& dy, Accumulate mode, const TensorView& dx) {
   CheckF32(weight, {x.shape[1]}, "weight");
-  CheckF32(dy, x.shape, "dy");
-  CheckF32(dx, x.shape, "dx");
+  CheckLike(dy, x.dtype, x.shape, "dy");
+  CheckLike(dx, x.dtype, x.shape, "dx");
   backend.LayerNormBackward(x, weight, epsilon, dy, mode, dx);
 }
 

@@ -1,5 +1,6 @@
 #include "training/job.h"
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <utility>
@@ -11,10 +12,11 @@
 namespace tandem {
 namespace {
 
-std::vector<Tape> MakeTapes(const PreparedJob& job, const ModelDesc& desc) {
+std::vector<Tape> MakeTapes(const PreparedJob& job, const TrainingParts& parts) {
   std::vector<Tape> tapes;
   const int num_tapes = SamplesInFlight(job.spec.hyperparameters, job.dataset);
-  for (int i = 0; i < num_tapes; ++i) tapes.emplace_back(desc, job.dataset.max_rows);
+  for (int i = 0; i < num_tapes; ++i)
+    tapes.emplace_back(*parts.backend, *parts.desc, parts.activations, job.dataset.max_rows);
   return tapes;
 }
 
@@ -34,9 +36,9 @@ TrainingJob::TrainingJob(JobId id, PreparedJob prepared, const TrainingParts& pa
       prepared_(std::move(prepared)),
       schedule_(prepared_.spec.hyperparameters, static_cast<int64_t>(prepared_.dataset.samples.size())),
       registry_(parts.registry),
-      trainer_(std::move(prepared_.weights), parts.backend, parts.publication.store),
+      trainer_(std::exchange(prepared_.weights, {}), parts.backend, parts.publication.store),
       publisher_(parts.publication, id, prepared_.spec.adapter_name),
-      pipeline_(PipelineOptionsOf(id, parts, trainer_.lowest_layer()), MakeTapes(prepared_, *parts.desc),
+      pipeline_(PipelineOptionsOf(id, parts, trainer_.lowest_layer()), MakeTapes(prepared_, parts),
                 &trainer_.gradients(), parts.pool, parts.sequence_ids) {
   registry_->MarkRunning(id_);
   BeginStep();
@@ -63,6 +65,7 @@ void TrainingJob::BeginStep() {
 
 absl::StatusOr<TrainingJob::Progress> TrainingJob::Commit(const Batch& batch, const StepResult& result) {
   RETURN_IF_ERROR(publisher_.failure());
+  if (!result.status.ok() && TakesPart(batch)) return Annotate(result.status, absl::StrCat("step ", step_ + 1));
   CHECK_EQ(result.losses.size(), batch.spans.size());
   for (size_t i = 0; i < batch.spans.size(); ++i) RETURN_IF_ERROR(TakeSpan(batch.spans[i], result.losses[i]));
   const auto ran = std::span(batch.backward).first(batch.backward.size() - result.backward_skipped);
@@ -70,6 +73,13 @@ absl::StatusOr<TrainingJob::Progress> TrainingJob::Commit(const Batch& batch, co
     if (unit.job == id_) TakeUnit(unit);
   }
   return pipeline_.done() ? EndStep() : Progress::kRunning;
+}
+
+bool TrainingJob::TakesPart(const Batch& batch) const {
+  const auto own_span = [&](const Span& span) { return pipeline_.Find(span.sequence) != nullptr; };
+  const auto own_unit = [&](const BackwardUnit& unit) { return unit.job == id_; };
+  return std::any_of(batch.spans.begin(), batch.spans.end(), own_span) ||
+         std::any_of(batch.backward.begin(), batch.backward.end(), own_unit);
 }
 
 absl::Status TrainingJob::TakeSpan(const Span& span, double loss) {
@@ -96,7 +106,7 @@ void TrainingJob::TakeUnit(const BackwardUnit& unit) {
 absl::StatusOr<TrainingJob::Progress> TrainingJob::EndStep() {
   const JobSpec& spec = prepared_.spec;
   const double learning_rate = schedule_.LearningRate(step_);
-  const double norm = trainer_.Step(spec.hyperparameters, learning_rate, learned_tokens_);
+  ASSIGN_OR_RETURN(const double norm, trainer_.Step(spec.hyperparameters, learning_rate, learned_tokens_));
   ++step_;
   if (!std::isfinite(norm)) {
     return absl::InternalError(absl::StrCat("step ", step_, ": the gradient norm is ", norm,
@@ -109,11 +119,13 @@ absl::StatusOr<TrainingJob::Progress> TrainingJob::EndStep() {
                               .gradient_norm = norm,
                               .tokens = tokens_});
   if (step_ == schedule_.total_steps()) {
-    publisher_.PublishAndFinish(trainer_.weights());
+    ASSIGN_OR_RETURN(LoraWeights weights, trainer_.Snapshot());
+    publisher_.PublishAndFinish(std::move(weights));
     return Progress::kTrained;
   }
   if (spec.publish_every_steps > 0 && step_ % spec.publish_every_steps == 0) {
-    publisher_.Publish(trainer_.weights(), step_);
+    ASSIGN_OR_RETURN(LoraWeights weights, trainer_.Snapshot());
+    publisher_.Publish(std::move(weights), step_);
   }
   BeginStep();
   return Progress::kRunning;

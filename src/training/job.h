@@ -30,6 +30,7 @@ struct TrainingOptions {
 // What jobs run on. Borrowed: must outlive them.
 struct TrainingParts {
   const ModelDesc* desc = nullptr;
+  DType activations = DType::kF32;  // the model's
   Backend* backend = nullptr;
   BlockPool* pool = nullptr;
   SequenceIds* sequence_ids = nullptr;
@@ -64,6 +65,7 @@ class TrainingJob {
 
  private:
   void BeginStep();
+  bool TakesPart(const Batch& batch) const;
   absl::Status TakeSpan(const Span& span, double loss);
   void TakeUnit(const BackwardUnit& unit);
   absl::StatusOr<Progress> EndStep();

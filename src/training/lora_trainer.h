@@ -1,29 +1,31 @@
-// The trainable state of one job: LoRA parameters in f32, their gradients, AdamW's moments, and the working copy that
-// the model runs with.
+// The trainable state of one job, on the device: LoRA parameters in f32, their gradients, AdamW's moments, and the
+// working copy that the model runs with.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "adapter/adapter_store.h"
 #include "adapter/lora.h"
+#include "backend/device_tensor.h"
 #include "model/tape.h"
 #include "tandem/backend.h"
 #include "tandem/job.h"
-#include "tensor/tensor.h"
 
 namespace tandem {
 
 // Step thread only.
 class LoraTrainer {
  public:
-  // Registers the working copy; backend and store are borrowed.
-  LoraTrainer(LoraWeights weights, Backend* backend, AdapterStore* store);
+  // Starts from `weights` and registers the working copy; backend and store are borrowed.
+  LoraTrainer(const LoraWeights& weights, Backend* backend, AdapterStore* store);
   LoraTrainer(const LoraTrainer&) = delete;
   LoraTrainer& operator=(const LoraTrainer&) = delete;
   ~LoraTrainer();
 
-  const LoraWeights& weights() const { return weights_; }
+  // The parameters now. An error is the device's.
+  absl::StatusOr<LoraWeights> Snapshot() const;
   AdapterRef adapter() const { return adapter_; }
   // [num_layers] where backward adds the gradients of the sum of all losses. Valid as long as this is.
   const std::vector<LayerGradients>& gradients() const { return gradients_; }
@@ -32,23 +34,23 @@ class LoraTrainer {
 
   // One optimizer step: divides the gradients by num_tokens, clips them to h.max_grad_norm as torch's clip_grad_norm_
   // does, applies AdamW and zeroes them; the working copy follows. Returns the norm before clipping. Where that is not
-  // finite nothing changes.
-  double Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens);
+  // finite nothing changes. An error is the device's.
+  absl::StatusOr<double> Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens);
 
  private:
   // One parameter tensor and what belongs to it.
   struct Parameter {
-    TensorView value;  // of weights_
-    Tensor gradient, m, v;
+    DeviceTensor value, gradient, m, v;
   };
 
-  Parameter& Add(const Tensor& value);
+  const Parameter& Add(const Tensor& value);
 
-  LoraWeights weights_;
+  const LoraSpec spec_;
   Backend* const backend_;
   AdapterStore* const store_;
   const AdapterRef adapter_;
-  std::vector<Parameter> parameters_;
+  std::vector<Parameter> parameters_;  // A and B of each pair
+  std::vector<LoraViews> pairs_;       // their values
   std::vector<LayerGradients> gradients_;
   int num_steps_ = 0;
 };

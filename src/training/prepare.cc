@@ -81,7 +81,8 @@ absl::Status CheckFits(const PreparedJob& job, const PrepareContext& context) {
                      " tokens, but training may hold ", context.max_blocks, "; lower hyperparameters.max_length to ",
                      static_cast<int64_t>(context.max_blocks) * context.block_size));
   }
-  const int64_t tapes = TapeBytes(*context.desc, rows, SamplesInFlight(job.spec.hyperparameters, job.dataset));
+  const int64_t tapes =
+      TapeBytes(*context.desc, context.activations, rows, SamplesInFlight(job.spec.hyperparameters, job.dataset));
   const int64_t adapter = AdapterBytes(job.weights.spec(), context.adapters->shapes());
   if (context.max_job_bytes > 0 && tapes + adapter > context.max_job_bytes) {
     return absl::ResourceExhaustedError(
@@ -133,8 +134,8 @@ int64_t AdapterBytes(const LoraSpec& lora, const LinearShapes& shapes) {
   return kCopies * shapes.num_layers * lora.rank * columns * static_cast<int64_t>(sizeof(float));
 }
 
-int64_t TapeBytes(const ModelDesc& desc, int max_rows, int samples_in_flight) {
-  return static_cast<int64_t>(Tape::BytesFor(desc, max_rows)) * samples_in_flight;
+int64_t TapeBytes(const ModelDesc& desc, DType activations, int max_rows, int samples_in_flight) {
+  return static_cast<int64_t>(Tape::BytesFor(desc, activations, max_rows)) * samples_in_flight;
 }
 
 }  // namespace tandem

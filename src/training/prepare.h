@@ -18,6 +18,7 @@ namespace tandem {
 // What jobs are checked against. Borrowed; read from any thread.
 struct PrepareContext {
   const ModelDesc* desc = nullptr;
+  DType activations = DType::kF32;  // the model's
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null where the model has none
   std::optional<int32_t> end_token;             // closes prompt + completion and text samples
@@ -25,7 +26,7 @@ struct PrepareContext {
   int max_context = 0;        // tokens of a sequence
   int max_blocks = 0;         // KV blocks that one sample may hold
   int block_size = 0;         // tokens of a block
-  int64_t max_job_bytes = 0;  // host memory that one job may take ; 0: no limit
+  int64_t max_job_bytes = 0;  // memory of the device that one job may take; 0: no limit
 };
 
 struct PreparedJob {
@@ -46,6 +47,6 @@ int SamplesInFlight(const Hyperparameters& h, const Dataset& dataset);
 
 // What a running job takes: LoRA parameters, gradients, two moments and the working copy; the tapes.
 int64_t AdapterBytes(const LoraSpec& lora, const LinearShapes& shapes);
-int64_t TapeBytes(const ModelDesc& desc, int max_rows, int samples_in_flight);
+int64_t TapeBytes(const ModelDesc& desc, DType activations, int max_rows, int samples_in_flight);
 
 }  // namespace tandem

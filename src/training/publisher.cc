@@ -78,7 +78,7 @@ struct Publisher::State {
 Publisher::Publisher(const Parts& parts, JobId job, std::string adapter_name)
     : state_(std::make_shared<State>(parts, job, std::move(adapter_name))) {}
 
-void Publisher::Publish(const LoraWeights& weights, int step) {
+void Publisher::Publish(LoraWeights weights, int step) {
   bool lags = false;
   {
     absl::MutexLock lock(&state_->mutex);
@@ -91,15 +91,15 @@ void Publisher::Publish(const LoraWeights& weights, int step) {
         absl::StrCat("publication at step ", step, " left out: ", kMaxPending, " are still being written"));
     return;
   }
-  state_->parts.io->Submit([state = state_, copy = std::make_shared<LoraWeights>(weights.Clone())] {
+  state_->parts.io->Submit([state = state_, copy = std::make_shared<LoraWeights>(std::move(weights))] {
     if (!state->parts.registry->cancel_requested(state->job)) state->Publish(*copy);
     absl::MutexLock lock(&state->mutex);
     --state->pending;
   });
 }
 
-void Publisher::PublishAndFinish(const LoraWeights& weights) {
-  state_->parts.io->Submit([state = state_, copy = std::make_shared<LoraWeights>(weights.Clone())] {
+void Publisher::PublishAndFinish(LoraWeights weights) {
+  state_->parts.io->Submit([state = state_, copy = std::make_shared<LoraWeights>(std::move(weights))] {
     const bool cancelled = state->parts.registry->cancel_requested(state->job);
     if (!cancelled) state->Publish(*copy);
     const absl::Status failure = state->failure();

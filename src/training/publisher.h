@@ -27,11 +27,11 @@ class Publisher {
 
   Publisher(const Parts& parts, JobId job, std::string adapter_name);
 
-  // Submits a copy of the weights as the adapter's next generation. Where the disk lags behind by several, this one is
+  // Submits the weights as the adapter's next generation. Where the disk lags behind by several, this one is
   // left out with a message, for copies must not pile up.
-  void Publish(const LoraWeights& weights, int step);
+  void Publish(LoraWeights weights, int step);
   // Publishes and ends the job: kSucceeded, or kCancelled where that was asked for before the write began, or kFailed.
-  void PublishAndFinish(const LoraWeights& weights);
+  void PublishAndFinish(LoraWeights weights);
   // Ends the job without a publication, after those that are under way.
   void Finish(JobState state, absl::Status error);
 

@@ -172,7 +172,8 @@ TEST_F(AdapterStoreTest, AWorkingCopyIsFoundByItsRefAloneAndFollowsItsUpdates) {
   EXPECT_FALSE(ref.is_base());
   EXPECT_THAT(store_.List(), IsEmpty());
   EXPECT_EQ(Bypass(*store_.Find(ref)), 2.0f);
-  store_.UpdateWorkingCopy(ref, Weights(2));
+  const LoraWeights next = Weights(2);
+  store_.UpdateWorkingCopy(ref, ViewsOf(next));
   EXPECT_EQ(Bypass(*store_.Find(ref)), 8.0f);
   store_.RemoveWorkingCopy(ref);
   EXPECT_EQ(store_.Find(ref), nullptr);
@@ -181,7 +182,8 @@ TEST_F(AdapterStoreTest, AWorkingCopyIsFoundByItsRefAloneAndFollowsItsUpdates) {
 TEST_F(AdapterStoreTest, PublishedGenerationsDoNotFollowTheWorkingCopy) {
   const AdapterRef ref = store_.AddWorkingCopy(Weights(1));
   ASSERT_TRUE(store_.Publish("support", Weights(1), "", "job").ok());
-  store_.UpdateWorkingCopy(ref, Weights(2));
+  const LoraWeights next = Weights(2);
+  store_.UpdateWorkingCopy(ref, ViewsOf(next));
   EXPECT_NE((*store_.Acquire("support"))->ref().id, ref.id);
   EXPECT_EQ(Bypass(**store_.Acquire("support")), 2.0f);
 }

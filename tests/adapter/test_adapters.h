@@ -38,4 +38,13 @@ inline LoraWeights TestAdapter(const LinearShapes& shapes, int rank, float value
   return weights;
 }
 
+// For the CPU backend, whose memory is the host's. Borrows from `weights`.
+inline std::vector<LoraViews> ViewsOf(const LoraWeights& weights) {
+  std::vector<LoraViews> views;
+  for (const LoraPair& pair : weights.pairs()) {
+    views.push_back({pair.linear, pair.layer, pair.a.view(), pair.b.view()});
+  }
+  return views;
+}
+
 }  // namespace tandem

@@ -17,7 +17,10 @@ class Sample {
  public:
   Sample(const LoadedModel& loaded, const LoraWeights& weights, AdapterRef adapter, std::vector<int32_t> ids,
          std::vector<int32_t> unshifted)
-      : loaded_(loaded), adapter_(adapter), ids_(std::move(ids)), tape_(loaded.desc, static_cast<int>(ids_.size())) {
+      : loaded_(loaded),
+        adapter_(adapter),
+        ids_(std::move(ids)),
+        tape_(*loaded.backend, loaded.desc, loaded.model->activation_dtype(), static_cast<int>(ids_.size())) {
     ids_.pop_back();  // the last token is only ever a target
     labels_.assign(unshifted.begin() + 1, unshifted.end());
     gradients_.resize(loaded.desc.num_layers);

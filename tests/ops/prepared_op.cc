@@ -268,15 +268,18 @@ void PreparedOp::PrepareRouter(const Case& c) {
   const TensorView logits = Input("logits", {c.m, c.n});
   const RouterOptions options{.top_k = c.top_k, .normalize = c.normalize};
   const Shape shape{c.m, c.top_k};
+  const auto floats = [](const TensorView& view) {
+    return std::span(view.f32(), static_cast<size_t>(view.shape.num_elements()));
+  };
   sampled_.assign(c.m * c.top_k, static_cast<int32_t>(kUnwritten));
   if (c.op == Op::kRoute) {
-    const TensorView weights = Output("weights", shape);
+    const std::span<float> weights = floats(Output("weights", shape));
     run_ = [=, this, &backend] { ops::Route(backend, logits, options, sampled_, weights); };
     return;
   }
-  const TensorView scratch = Output("scratch", shape);
-  ops::Route(backend, logits, options, sampled_, scratch);
-  const TensorView dweights = Input("dweights", shape), dlogits = Output("dlogits", {c.m, c.n});
+  ops::Route(backend, logits, options, sampled_, floats(Output("scratch", shape)));
+  const std::span<const float> dweights = floats(Input("dweights", shape));
+  const TensorView dlogits = Output("dlogits", {c.m, c.n});
   run_ = [=, this, &backend] { ops::RouteBackward(backend, logits, options, sampled_, {dweights, dlogits}); };
 }
 

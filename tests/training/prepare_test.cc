@@ -84,7 +84,7 @@ TEST_F(PrepareTest, AJobThatTakesTooMuchMemoryIsRefusedWithTheFigures) {
   PrepareContext small = context();
   const PreparedJob job = Prepare(Spec());
   const int64_t adapter = AdapterBytes(job.weights.spec(), desc_.linear_shapes());
-  const int64_t tapes = TapeBytes(desc_, job.dataset.max_rows, 1);
+  const int64_t tapes = TapeBytes(desc_, DType::kF32, job.dataset.max_rows, 1);
   // (8 + 8 + 16 + 8) columns of two linears, rank 2, 2 layers, fp32, five copies
   EXPECT_EQ(adapter, 40 * 2 * 2 * 4 * 5);
   small.max_job_bytes = adapter + tapes;

@@ -32,7 +32,7 @@ class PublisherTest : public TrainingFixture {
 
 TEST_F(PublisherTest, AGenerationIsOnDiskServedAndReported) {
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 3);
+  publisher.Publish(weights_.Clone(), 3);
   EXPECT_FALSE(store_.Acquire("poet").ok());
   io_.RunAll();
 
@@ -51,7 +51,7 @@ TEST_F(PublisherTest, AGenerationIsOnDiskServedAndReported) {
 TEST_F(PublisherTest, WhatIsPublishedIsACopyOfThatMoment) {
   const float before = weights_.pairs()[0].a.f32()[0];
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 3);
+  publisher.Publish(weights_.Clone(), 3);
   weights_.pairs()[0].a.f32()[0] = 100;
   io_.RunAll();
   const auto written = ReadPeftAdapter(Directory(1), desc_.linear_shapes());
@@ -61,8 +61,8 @@ TEST_F(PublisherTest, WhatIsPublishedIsACopyOfThatMoment) {
 
 TEST_F(PublisherTest, GenerationsHaveDirectoriesOfTheirNumber) {
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 1);
-  publisher.Publish(weights_, 2);
+  publisher.Publish(weights_.Clone(), 1);
+  publisher.Publish(weights_.Clone(), 2);
   io_.RunAll();
   EXPECT_TRUE(fs::exists(Directory(1)));
   EXPECT_TRUE(fs::exists(Directory(2)));
@@ -74,7 +74,7 @@ TEST_F(PublisherTest, ADirectoryOfAnEarlierProcessIsNotTouched) {
   fs::create_directories(Directory(7));
   std::ofstream(Directory(7) + "/keep") << "x";
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 1);
+  publisher.Publish(weights_.Clone(), 1);
   io_.RunAll();
   EXPECT_EQ((*store_.Acquire("poet"))->info().path, Directory(8));
   EXPECT_TRUE(fs::exists(Directory(7) + "/keep"));
@@ -83,7 +83,7 @@ TEST_F(PublisherTest, ADirectoryOfAnEarlierProcessIsNotTouched) {
 TEST_F(PublisherTest, AGenerationLoadedFromElsewhereHasItsNumberTaken) {
   ASSERT_TRUE(store_.Publish("poet", weights_, "/elsewhere", "").ok());
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 1);
+  publisher.Publish(weights_.Clone(), 1);
   io_.RunAll();
   EXPECT_EQ((*store_.Acquire("poet"))->info().generation, 2);
   EXPECT_EQ((*store_.Acquire("poet"))->info().path, Directory(2));
@@ -91,7 +91,7 @@ TEST_F(PublisherTest, AGenerationLoadedFromElsewhereHasItsNumberTaken) {
 
 TEST_F(PublisherTest, TheJobSucceedsOnlyWhenItsLastGenerationIsServed) {
   Publisher publisher(publication(), job_, "poet");
-  publisher.PublishAndFinish(weights_);
+  publisher.PublishAndFinish(weights_.Clone());
   EXPECT_EQ(Info().state, JobState::kRunning);
   const auto sink = std::make_shared<RecordingSink>();
   ASSERT_TRUE(registry_.Watch("job-1", 3, sink).ok());
@@ -105,12 +105,12 @@ TEST_F(PublisherTest, TheJobSucceedsOnlyWhenItsLastGenerationIsServed) {
 TEST_F(PublisherTest, AFailedWriteFailsTheJobWithTheReason) {
   std::ofstream(directory_.path() + "/adapters") << "a file in the place of the directory";
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 1);
+  publisher.Publish(weights_.Clone(), 1);
   EXPECT_TRUE(publisher.failure().ok());
   io_.RunAll();
   EXPECT_THAT(std::string(publisher.failure().message()), HasSubstr("publishing adapter 'poet': "));
 
-  publisher.PublishAndFinish(weights_);
+  publisher.PublishAndFinish(weights_.Clone());
   io_.RunAll();
   EXPECT_EQ(Info().state, JobState::kFailed);
   EXPECT_EQ(Info().error, publisher.failure());
@@ -119,8 +119,8 @@ TEST_F(PublisherTest, AFailedWriteFailsTheJobWithTheReason) {
 
 TEST_F(PublisherTest, AJobCancelledBeforeTheWriteIsNotPublished) {
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 1);
-  publisher.PublishAndFinish(weights_);
+  publisher.Publish(weights_.Clone(), 1);
+  publisher.PublishAndFinish(weights_.Clone());
   ASSERT_TRUE(registry_.RequestCancel("job-1").ok());
   io_.RunAll();
   EXPECT_EQ(Info().state, JobState::kCancelled);
@@ -130,7 +130,7 @@ TEST_F(PublisherTest, AJobCancelledBeforeTheWriteIsNotPublished) {
 
 TEST_F(PublisherTest, TheEndComesAfterThePublicationsUnderWay) {
   Publisher publisher(publication(), job_, "poet");
-  publisher.Publish(weights_, 1);
+  publisher.Publish(weights_.Clone(), 1);
   publisher.Finish(JobState::kFailed, absl::InternalError("no"));
   EXPECT_EQ(Info().state, JobState::kRunning);
   io_.RunAll();
@@ -142,11 +142,11 @@ TEST_F(PublisherTest, CopiesDoNotPileUpBehindASlowDisk) {
   const auto sink = std::make_shared<RecordingSink>();
   ASSERT_TRUE(registry_.Watch("job-1", 3, sink).ok());
   Publisher publisher(publication(), job_, "poet");
-  for (int step = 1; step <= 5; ++step) publisher.Publish(weights_, step);
+  for (int step = 1; step <= 5; ++step) publisher.Publish(weights_.Clone(), step);
   EXPECT_EQ(io_.pending(), 2u);
   ASSERT_EQ(sink->events().size(), 3u);
   EXPECT_EQ(sink->events()[0].message, "publication at step 3 left out: 2 are still being written");
-  publisher.PublishAndFinish(weights_);
+  publisher.PublishAndFinish(weights_.Clone());
   io_.RunAll();
   EXPECT_EQ(Info().adapter_generation, 3);
   EXPECT_EQ(Info().state, JobState::kSucceeded);

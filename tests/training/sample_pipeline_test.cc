@@ -43,11 +43,13 @@ class SamplePipelineTest : public ::testing::Test {
  protected:
   static constexpr int kNumBlocks = 20;
 
+  const std::unique_ptr<Backend> backend_ = CreateCpuBackend(1);
+
   std::unique_ptr<SamplePipeline> Make(int num_tapes, PipelineOptions options = {}) {
     options.job = 9;
     options.num_layers = kLayers;
     std::vector<Tape> tapes;
-    for (int i = 0; i < num_tapes; ++i) tapes.emplace_back(TinyDesc(), 64);
+    for (int i = 0; i < num_tapes; ++i) tapes.emplace_back(*backend_, TinyDesc(), DType::kF32, 64);
     return std::make_unique<SamplePipeline>(options, std::move(tapes), &gradients_, &pool_, &ids_);
   }
 

@@ -1,5 +1,7 @@
 #include "backend/cpu/cpu_backend.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -28,10 +30,10 @@ std::string CpuBackend::name() const {
                       threads == 1 ? " thread)" : " threads)");
 }
 
-std::unique_ptr<Matrix> CpuBackend::CreateMatrix(const TensorView& weight) {
+std::unique_ptr<Matrix> CpuBackend::CreateMatrix(const TensorView& host) {
   auto matrix =
-      std::make_unique<PackedMatrix>(weight, weight.dtype == DType::kBf16 ? bf16_layout_ : PackedMatrix::Layout::kWide);
-  PackAll(weight, *matrix);
+      std::make_unique<PackedMatrix>(host, host.dtype == DType::kBf16 ? bf16_layout_ : PackedMatrix::Layout::kWide);
+  PackAll(host, *matrix);
   return matrix;
 }
 
@@ -62,16 +64,32 @@ float* CpuBackend::Scratch(ScratchSlot slot, size_t elements) {
   return tensor.f32();
 }
 
+// Zeroed by calloc, whose large blocks cost nothing until they are touched: a tape has room for the longest sample of
+// its job. What calloc returned stands before the aligned address.
 void* CpuBackend::Allocate(size_t bytes) {
-  const size_t rounded = (std::max<size_t>(bytes, 1) + 63) / 64 * 64;
-  void* data = std::aligned_alloc(64, rounded);
-  CHECK(data != nullptr) << "out of memory: " << rounded << " bytes";
-  std::memset(data, 0, rounded);
+  constexpr size_t kAlignment = Tensor::kAlignment, kHugePage = size_t{2} << 20;
+  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
+  CHECK_LE(bytes, SIZE_MAX - 2 * kHugePage);
+  void* memory = std::calloc(1, std::max<size_t>(bytes, 1) + alignment + sizeof(void*));
+  CHECK(memory != nullptr) << "out of memory: " << bytes << " bytes";
+  const uintptr_t first = reinterpret_cast<uintptr_t>(memory) + sizeof(void*);
+  void** data = reinterpret_cast<void**>((first + alignment - 1) / alignment * alignment);
+  data[-1] = memory;
+  if (alignment == kHugePage) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
   return data;
 }
 
 void CpuBackend::Free(void* data) {
-  std::free(data);
+  if (data != nullptr) std::free(static_cast<void**>(data)[-1]);
+}
+
+void CpuBackend::Copy(const TensorView& from, const TensorView& to) {
+  CHECK(from.dtype == to.dtype) << Name(from.dtype) << " to " << Name(to.dtype) << ": activations here are f32";
+  std::memcpy(to.data, from.data, to.size_bytes());
+}
+
+void CpuBackend::Zero(const TensorView& x) {
+  std::memset(x.data, 0, x.size_bytes());
 }
 
 }  // namespace tandem

@@ -20,7 +20,7 @@ class CpuBackend final : public Backend {
   CpuBackend(int num_threads, Bf16Products bf16_products);
   std::string name() const override;
 
-  std::unique_ptr<Matrix> CreateMatrix(const TensorView& weight) override;
+  std::unique_ptr<Matrix> CreateMatrix(const TensorView& host) override;
   void UpdateMatrix(Matrix& matrix, const TensorView& weight) override;
 
   void Linear(const TensorView& x, const Matrix& w, Accumulate mode, const TensorView& y) override;
@@ -52,9 +52,9 @@ class CpuBackend final : public Backend {
   void SoftCap(float cap, const TensorView& x) override;
 
   void Route(const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-             const TensorView& weights) override;
+             std::span<float> weights) override;
   void RouteBackward(const TensorView& logits, const RouterOptions& options, std::span<const int32_t> experts,
-                     const TensorView& dweights, const TensorView& dlogits) override;
+                     std::span<const float> dweights, const TensorView& dlogits) override;
   void GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) override;
   void ScatterAddRows(const TensorView& x, std::span<const int32_t> rows, std::span<const float> factors,
                       const TensorView& y) override;
@@ -78,8 +78,13 @@ class CpuBackend final : public Backend {
   void AdamW(const TensorView& parameter, const TensorView& gradient, const TensorView& m, const TensorView& v,
              const AdamWStep& step) override;
 
+  DType ActivationDType(DType weights) const override { return DType::kF32; }
   void* Allocate(size_t bytes) override;
   void Free(void* data) override;
+  void Copy(const TensorView& from, const TensorView& to) override;
+  void Zero(const TensorView& x) override;
+  void Upload(const TensorView& host, const TensorView& to) override { Copy(host, to); }
+  void Download(const TensorView& from, const TensorView& host) override { Copy(from, host); }
 
  private:
   // fn(first, count, thread) over about four pieces per thread of [0, count), each a multiple of `grain` but for the

@@ -30,7 +30,7 @@ float Divisor(const float* probabilities, const int32_t* experts, const RouterOp
 }  // namespace
 
 void CpuBackend::Route(const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-                       const TensorView& weights) {
+                       std::span<float> weights) {
   const int64_t num_experts = logits.shape[1], k = options.top_k;
   ForRange(logits.rows(), kRowGrain, [&](int64_t first, int64_t count, int) {
     std::vector<float> probabilities(num_experts);
@@ -45,7 +45,7 @@ void CpuBackend::Route(const TensorView& logits, const RouterOptions& options, s
       int32_t* own = experts.data() + row * k;
       std::copy_n(order.begin(), k, own);
       const float divisor = Divisor(probabilities.data(), own, options);
-      for (int64_t i = 0; i < k; ++i) weights.f32()[row * k + i] = probabilities[own[i]] / divisor;
+      for (int64_t i = 0; i < k; ++i) weights[row * k + i] = probabilities[own[i]] / divisor;
     }
   });
 }
@@ -53,14 +53,14 @@ void CpuBackend::Route(const TensorView& logits, const RouterOptions& options, s
 // With p = softmax(logits), S the sum of the chosen p, w = p / S:  dp = (dw - sum(w dw)) / S on the chosen, else 0
 // (unnormalized: dp = dw);  dlogits = p (dp - sum(p dp)).
 void CpuBackend::RouteBackward(const TensorView& logits, const RouterOptions& options, std::span<const int32_t> experts,
-                               const TensorView& dweights, const TensorView& dlogits) {
+                               std::span<const float> dweights, const TensorView& dlogits) {
   const int64_t num_experts = logits.shape[1], k = options.top_k;
   ForRange(logits.rows(), kRowGrain, [&](int64_t first, int64_t count, int) {
     std::vector<float> probabilities(num_experts), dp(num_experts);
     for (int64_t row = first; row < first + count; ++row) {
       Softmax(logits.f32() + row * num_experts, num_experts, probabilities.data());
       const int32_t* own = experts.data() + row * k;
-      const float* dw = dweights.f32() + row * k;
+      const float* dw = dweights.data() + row * k;
       const float divisor = Divisor(probabilities.data(), own, options);
       double mean = 0;
       for (int64_t i = 0; i < k && options.normalize; ++i) mean += probabilities[own[i]] / divisor * dw[i];

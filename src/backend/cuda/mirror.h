@@ -1,0 +1,45 @@
+// A stretch of pinned host memory and as much on the device, filled from the front within a step: host tables on their
+// way to the device, results on their way back. It grows by further chunks, so addresses hold until the end; the same
+// calls after a Reset give the same addresses.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "backend/cuda/arena.h"
+#include "backend/cuda/handles.h"
+
+namespace tandem::cuda {
+
+class Mirror {
+ public:
+  struct Place {
+    void *host = nullptr, *device = nullptr;  // null where there is no memory
+  };
+
+  explicit Mirror(Arena& arena) : arena_(arena) {}
+  ~Mirror();
+  Mirror(const Mirror&) = delete;
+  Mirror& operator=(const Mirror&) = delete;
+
+  // Room for `bytes`, rounded up to a power of two: a table that is a little longer the next time moves no other.
+  Place Add(size_t bytes);
+  void Reset();
+  // What was added since the last Reset, in as few copies as there are chunks.
+  cudaError_t CopyToDevice(cudaStream_t stream) const;
+  cudaError_t CopyToHost(cudaStream_t stream) const;
+
+ private:
+  struct Chunk {
+    Pinned host;
+    char* device = nullptr;
+    size_t size = 0, used = 0;
+  };
+  bool Grow(size_t bytes);
+
+  Arena& arena_;
+  std::vector<Chunk> chunks_;
+  size_t current_ = 0;
+};
+
+}  // namespace tandem::cuda

@@ -1,0 +1,118 @@
+// The runtime's sense of order: the step's end, backward's lane, and what is repeated.
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "backend/cuda/runtime.h"
+#include "base/check.h"
+#include "base/log.h"
+
+namespace tandem::cuda {
+
+absl::Status Runtime::Finish() {
+  CHECK(!backward_ && body_ == nullptr);
+  op_name_ = "the step's end";
+  cudaStream_t stream = main_lane_.stream.get();
+  if (units_ > 0) Check(cudaStreamWaitEvent(stream, units_ended_[(units_ - 1) % 2].get(), 0));
+  if (!failed_ && !results_.empty()) Check(result_mirror_.CopyToHost(stream));
+  Check(cudaStreamSynchronize(stream));
+  Check(cudaStreamSynchronize(backward_lane_.stream.get()));
+  units_ = 0;
+  // Taking results may itself find what is an error.
+  for (const PendingResult& result : std::exchange(results_, {})) {
+    if (!failed_) result.take(result.host);
+  }
+  result_mirror_.Reset();
+  repeats_.Finished();
+  for (Lane* lane : {&main_lane_, &backward_lane_}) {
+    lane->tables.Reset();
+    lane->plans.Clear();
+  }
+  for (void* scratch : std::exchange(retired_, {})) arena_.Free(scratch);
+  op_name_ = "between steps";
+
+  const absl::MutexLock lock(&mutex_);
+  failed_ = false;
+  absl::Status status = std::exchange(error_, absl::OkStatus());
+  if (status.ok()) return status;
+  cudaGetLastError();
+  // An error that stays has taken the device's whole state with it.
+  if (const cudaError_t still = cudaDeviceSynchronize(); still != cudaSuccess) {
+    alive_ = false;
+    failed_ = true;
+    status = absl::InternalError(absl::StrCat(status.message(), "; the device is lost to this process"));
+  }
+  return status;
+}
+
+// The host runs at most two units ahead of the device, so that backward gives way soon when it is asked to.
+void Runtime::BeginBackward() {
+  CHECK(!backward_);
+  if (units_ >= 2 && !failed_) Check(cudaEventSynchronize(units_ended_[units_ % 2].get()));
+  backward_ = true;
+}
+
+void Runtime::EndBackward() {
+  CHECK(backward_);
+  if (!failed_) Check(cudaEventRecord(units_ended_[units_ % 2].get(), backward_lane_.stream.get()));
+  ++units_;
+  backward_ = false;
+}
+
+void Runtime::RunBody(Phase phase, Repeats::Body& repeated, const std::function<void()>& body) {
+  repeated.tables.Reset();
+  repeated.plans.Clear();
+  repeated.print = {};
+  body_ = &repeated;
+  phase_ = phase;
+  body();
+  phase_ = Phase::kRun;
+  body_ = nullptr;
+}
+
+// Null where that fails: the body runs as it is then, and its key from now on.
+GraphExec Runtime::Capture(Repeats::Body& repeated, const std::function<void()>& body) {
+  cudaStream_t stream = main_lane_.stream.get();
+  Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  RunBody(Phase::kCapture, repeated, body);
+  cudaGraph_t graph = nullptr;
+  cudaError_t error = cudaStreamEndCapture(stream, &graph);
+  cudaGraphExec_t exec = nullptr;
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&exec, graph, 0);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  if (error == cudaSuccess && !failed_) return GraphExec(exec);
+  cudaGetLastError();
+  LOG_WARN("cuda: a step could not be captured ({}): it runs without a graph",
+           cudaGetErrorString(error == cudaSuccess ? cudaErrorUnknown : error));
+  const absl::MutexLock lock(&mutex_);
+  failed_ = false;
+  error_ = absl::OkStatus();
+  return nullptr;
+}
+
+void Runtime::RunRepeated(uint64_t key, const std::function<void()>& body) {
+  CHECK(!backward_ && body_ == nullptr);
+  Repeats::Body& repeated = repeats_.BodyOf(key);
+  if (!repeated.repeatable || failed_) return body();
+  cudaStream_t stream = main_lane_.stream.get();
+  if (repeated.in_flight) Check(cudaStreamSynchronize(stream));
+  RunBody(Phase::kDry, repeated, body);
+  if (!repeated.repeatable || failed_) return body();
+  const uint64_t print = repeated.print.value();
+  cudaGraphExec_t graph = repeats_.Find(key, print);
+  if (graph == nullptr) {
+    if (repeated.seen.insert(print).second) return body();
+    GraphExec captured = Capture(repeated, body);
+    repeated.repeatable = captured != nullptr;
+    if (captured == nullptr) return body();
+    graph = captured.get();
+    repeats_.Insert(key, print, std::move(captured));
+  }
+  op_name_ = "a repeated step";
+  repeated.in_flight = true;
+  Check(repeated.tables.CopyToDevice(stream));
+  if (!failed_) Check(cudaGraphLaunch(graph, stream));
+  ++graphs_launched_;
+}
+
+}  // namespace tandem::cuda
