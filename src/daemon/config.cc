@@ -96,6 +96,8 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   constexpr YamlSchema::Range kCount{1, 1 << 20};
   constexpr YamlSchema::Range kThreads{1, 1024};
   schema.Add("model.path", &config.model.path);
+  schema.Add("backend", &config.backend, {"auto", "cpu", "cuda"});
+  schema.Add("deterministic", &config.deterministic);
   schema.Add("server.address", &config.server.address);
   schema.Add("server.port", &config.server.port, {0, 65535});
   schema.Add("server.max_message_bytes", &config.server.max_message_bytes, {1 << 10, std::numeric_limits<int>::max()});

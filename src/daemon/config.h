@@ -89,6 +89,8 @@ struct Config {
   };
 
   Model model;
+  std::string backend = "auto";  // or "cpu", "cuda"
+  bool deterministic = false;    // on CUDA: a row's result does not depend on its batch
   Server server;
   Tls tls;
   Auth auth;

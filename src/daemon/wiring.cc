@@ -2,6 +2,7 @@
 #include <random>
 #include <utility>
 
+#include "backend/factory.h"
 #include "base/status.h"
 #include "daemon/runtime.h"
 #include "engine/engine.h"
@@ -9,6 +10,15 @@
 
 namespace tandem {
 namespace {
+
+BackendOptions ToBackendOptions(const Config& config) {
+  const std::string& name = config.backend;
+  return {.kind = name == "cpu"    ? BackendKind::kCpu
+                  : name == "cuda" ? BackendKind::kCuda
+                                   : BackendKind::kAuto,
+          .threads = config.engine.threads,
+          .deterministic = config.deterministic};
+}
 
 EngineOptions ToEngineOptions(const Config& config) {
   EngineOptions options;
@@ -89,7 +99,8 @@ class EngineRuntime final : public Runtime {
 
 absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const Config& config) {
   ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(config.model.path));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(ToEngineOptions(config)));
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(ToBackendOptions(config)));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(ToEngineOptions(config), std::move(backend)));
   return std::make_unique<EngineRuntime>(std::move(engine), std::move(defaults));
 }
 

@@ -25,11 +25,11 @@ absl::Status Draining() {
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options)
-    : options_(options), started_(absl::Now()), jobs_([] { return absl::Now(); }) {}
+Engine::Engine(const EngineOptions& options, std::unique_ptr<Backend> backend)
+    : options_(options), started_(absl::Now()), backend_(std::move(backend)), jobs_([] { return absl::Now(); }) {}
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
-  auto engine = std::unique_ptr<Engine>(new Engine(options));
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, std::unique_ptr<Backend> backend) {
+  auto engine = std::unique_ptr<Engine>(new Engine(options, std::move(backend)));
   RETURN_IF_ERROR(engine->Load());
   return engine;
 }
@@ -38,10 +38,12 @@ absl::Status Engine::Load() {
   RETURN_IF_ERROR(ValidateSchedulerOptions(options_.scheduler));
   if (options_.kv_block_size != kCpuKvBlockSize) {
     return absl::InvalidArgumentError(
-        absl::StrCat("kv.block_size is ", options_.kv_block_size, ", want ", kCpuKvBlockSize, " on the CPU backend"));
+        absl::StrCat("kv.block_size is ", options_.kv_block_size, ", want ", kCpuKvBlockSize));
   }
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  backend_ = CreateCpuBackend(options_.threads > 0 ? options_.threads : cores);
+  if (backend_ == nullptr) {
+    const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    backend_ = CreateCpuBackend(options_.threads > 0 ? options_.threads : cores);
+  }
   ASSIGN_OR_RETURN(const ModelDesc desc, LoadModelDesc(options_.model_path));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options_.model_path));
   if (tokenizer_->vocab_size() > desc.vocab) {

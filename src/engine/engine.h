@@ -29,7 +29,7 @@ namespace tandem {
 
 struct EngineOptions {
   std::string model_path;
-  int threads = 0;                 // of the CPU backend; 0: one per core
+  int threads = 0;                 // of the CPU backend where Create is given none; 0: one per core
   int max_context = 0;             // tokens; 0: the model's
   int kv_capacity_tokens = 16384;  // of the whole pool
   int kv_block_size = 16;
@@ -49,8 +49,9 @@ struct EngineOptions {
 // All API calls are thread-safe. Create, Start, then calls, then Drain or destruction.
 class Engine final : public InferenceApi, public FineTuningApi, public AdapterApi, public StatusApi {
  public:
-  // Loads model, tokenizer and adapters. Errors name the file.
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  // Loads model, tokenizer and adapters. Errors name the file. Without a backend it runs on the CPU's.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
+                                                        std::unique_ptr<Backend> backend = nullptr);
   ~Engine() override;  // stops at once: what runs ends with CANCELLED
 
   void Start();
@@ -79,7 +80,7 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   EngineStatus GetStatus() const override;
 
  private:
-  explicit Engine(const EngineOptions& options);
+  Engine(const EngineOptions& options, std::unique_ptr<Backend> backend);
   absl::Status Load();
   absl::Status LoadAdapters();
   void CreateTraining();

@@ -41,6 +41,8 @@ TEST(ReferenceTest, HoldsTheDefaults) {
   ASSERT_TRUE(reference.ok()) << reference.status();
   ASSERT_TRUE(defaults.ok()) << defaults.status();
   EXPECT_EQ(reference->model.path, defaults->model.path);
+  EXPECT_EQ(reference->backend, defaults->backend);
+  EXPECT_EQ(reference->deterministic, defaults->deterministic);
   EXPECT_EQ(reference->server.address, defaults->server.address);
   EXPECT_EQ(reference->server.port, defaults->server.port);
   EXPECT_EQ(reference->server.max_message_bytes, defaults->server.max_message_bytes);

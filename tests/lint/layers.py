@@ -42,26 +42,47 @@ def problem(folder: str, included: str) -> str | None:
     return None
 
 
+def kernels_problem(path: pathlib.PurePath, included: str, exists) -> str | None:
+    """kernels/ is a library of its own, and one folder calls it. `exists`: whether a path under the root is a file."""
+    if path.parts[0] == "kernels":
+        inside = exists(path.parent / included) or (included.startswith("kernels/") and exists(pathlib.PurePath(included)))
+        return None if inside else "kernels/ sees itself and CUDA only"
+    if included.startswith("kernels/") and path.parts[:3] != ("src", "backend", "cuda"):
+        return "only src/backend/cuda sees kernels/"
+    return None
+
+
+CUDA_SWITCH = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*\bTANDEM_CUDA\b")
+CUDA_SWITCH_FILE = "src/backend/factory.cc"
+
+
 def main() -> int:
     root = pathlib.Path(sys.argv[1])
     failures, files = [], 0
-    for top in ("src", "include/tandem"):
+    for top in ("src", "include/tandem", "kernels"):
         for path in sorted((root / top).rglob("*")):
-            if path.suffix not in {".h", ".cc"}:
+            if path.suffix not in {".h", ".cc", ".cu"}:
                 continue
             files += 1
+            relative = path.relative_to(root)
             folder = path.relative_to(root / "src").parts[0] if top == "src" else None
             for number, line in enumerate(path.read_text().splitlines(), 1):
+                if CUDA_SWITCH.match(line) and str(relative) != CUDA_SWITCH_FILE:
+                    failures.append(f"{relative}:{number}: asks for TANDEM_CUDA: only {CUDA_SWITCH_FILE} may")
                 match = INCLUDE.match(line)
                 if not match:
                     continue
                 included = match.group(1).split("/")[0]
-                if folder is None:
+                if reason := kernels_problem(relative, match.group(1), lambda p: (root / p).is_file()):
+                    pass
+                elif top == "kernels":
+                    reason = None
+                elif folder is None:
                     reason = "a seam includes seams only" if included in LEVEL else None
                 else:
                     reason = problem(folder, included)
                 if reason:
-                    failures.append(f"{path.relative_to(root)}:{number}: includes {match.group(1)}: {reason}")
+                    failures.append(f"{relative}:{number}: includes {match.group(1)}: {reason}")
     print("\n".join(failures) or f"layers: {files} files, no include against the direction")
     if files == 0:
         print("layers: no files found")

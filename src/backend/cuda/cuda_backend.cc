@@ -6,7 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "base/check.h"
 #include "base/status.h"
-#include "copy.h"
+#include "kernels/copy.h"
 #include "tensor/dtype.h"
 
 namespace tandem {

@@ -10,7 +10,7 @@
 
 #include "backend/cuda/matmul.h"
 #include "backend/cuda/runtime.h"
-#include "common/types.h"
+#include "kernels/common/types.h"
 #include "tandem/backend.h"
 
 namespace tandem {
