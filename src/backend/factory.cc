@@ -20,6 +20,10 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCuda(const BackendOptions& option
 #endif
 }
 
+std::string CpuInstead(const absl::Status& why) {
+  return absl::StrCat("cuda: no device (", why.message(), "): serving on the CPU");
+}
+
 std::unique_ptr<Backend> CreateCpu(const BackendOptions& options) {
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   return CreateCpuBackend(options.threads > 0 ? options.threads : cores);
@@ -34,8 +38,17 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const BackendOptions& opt
   if (options.kind == BackendKind::kCuda) {
     return absl::FailedPreconditionError(absl::StrCat("backend is cuda: no device (", cuda.status().message(), ")"));
   }
-  LOG_INFO("cuda: no device ({}): serving on the CPU", std::string(cuda.status().message()));
+  LOG_INFO("{}", CpuInstead(cuda.status()));
   return CreateCpu(options);
+}
+
+std::string DescribeDevice() {
+#ifdef TANDEM_CUDA
+  const absl::StatusOr<cuda::DeviceInfo> device = cuda::FindDevice();
+  return device.ok() ? absl::StrCat("cuda: ", cuda::Describe(*device)) : CpuInstead(device.status());
+#else
+  return CpuInstead(CreateCuda({}).status());
+#endif
 }
 
 }  // namespace tandem

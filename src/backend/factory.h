@@ -17,8 +17,11 @@ struct BackendOptions {
   bool deterministic = false;  // on CUDA; the CPU backend always is
 };
 
-// kAuto never fails: one line of the log says what is used, and why no other. kCuda: FAILED_PRECONDITION where there is no
-// device, or no CUDA in this binary.
+// kAuto never fails: one line of the log says what is used, and why no other. kCuda: FAILED_PRECONDITION where there is
+// no device, or no CUDA in this binary.
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const BackendOptions& options);
+
+// "cuda: NVIDIA H200, sm_90, 139 GiB", or why kAuto would serve on the CPU: one line for people.
+std::string DescribeDevice();
 
 }  // namespace tandem

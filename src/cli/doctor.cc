@@ -44,25 +44,25 @@ Finding CheckStateDisk(const std::string& directory) {
   return CheckDisk(path.string(), static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize));
 }
 
-// The daemon itself judges its configuration: the program beside this one.
-Finding CheckConfigFile(const std::string& file) {
+std::string Quoted(const std::string& text) {
+  return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
+}
+
+// What tandemd, the program beside this one, says of itself.
+Finding AskDaemonProgram(const std::string& what, const std::string& arguments) {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
   const std::string daemon = (self.parent_path() / "tandemd").string();
   if (error || ::access(daemon.c_str(), X_OK) != 0) {
-    return {Health::kWarn, "config", "no tandemd beside this program, so nobody can check " + file};
+    return {Health::kWarn, what, "no tandemd beside this program to ask"};
   }
-  const auto quoted = [](const std::string& text) {
-    return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
-  };
-  FILE* const pipe =
-      ::popen(absl::StrCat(quoted(daemon), " --check-config --config ", quoted(file), " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return {Health::kWarn, "config", "cannot run " + daemon};
+  FILE* const pipe = ::popen(absl::StrCat(Quoted(daemon), " ", arguments, " 2>&1").c_str(), "r");
+  if (pipe == nullptr) return {Health::kWarn, what, "cannot run " + daemon};
   std::string said;
   char buffer[512];
   while (const size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) said.append(buffer, got);
   const bool good = ::pclose(pipe) == 0;
-  return {good ? Health::kOk : Health::kFail, "config", std::string(absl::StripAsciiWhitespace(said))};
+  return {good ? Health::kOk : Health::kFail, what, std::string(absl::StripAsciiWhitespace(said))};
 }
 
 Finding CheckDaemon(const ConnectOptions& options) {
@@ -76,12 +76,6 @@ Finding CheckDaemon(const ConnectOptions& options) {
     return {Health::kOk, "daemon", absl::StrCat("serves ", status->model().name(), " at ", options.server)};
   return {Health::kFail, "daemon",
           absl::StrCat("something is at ", options.server, " but answers: ", std::string(status.status().message()))};
-}
-
-Finding CheckGpu() {
-  std::error_code error;
-  if (!fs::exists("/dev/nvidia0", error)) return {Health::kOk, "gpu", "none; Tandem serves on the CPU"};
-  return {Health::kOk, "gpu", "NVIDIA; this version of Tandem does not use it and serves on the CPU"};
 }
 
 std::string Word(const Terminal& terminal, Health health) {
@@ -101,12 +95,14 @@ std::string Word(const Terminal& terminal, Health health) {
 absl::Status RunDoctor(const Session& session, const DoctorOptions& options) {
   std::vector<Finding> findings = {CheckCpu(Text("/proc/cpuinfo"))};
   int64_t model_bytes = 0;
-  if (!options.config.empty()) findings.push_back(CheckConfigFile(options.config));
+  if (!options.config.empty()) {
+    findings.push_back(AskDaemonProgram("config", "--check-config --config " + Quoted(options.config)));
+  }
   if (!options.model.empty()) findings.push_back(CheckModel(options.model, &model_bytes));
   findings.push_back(CheckMemory(Text("/proc/meminfo"), model_bytes));
   findings.push_back(CheckHugePages(Text("/sys/kernel/mm/transparent_hugepage/enabled")));
   findings.push_back(CheckStateDisk(options.state_dir));
-  findings.push_back(CheckGpu());
+  findings.push_back(AskDaemonProgram("gpu", "--device"));
   findings.push_back(CheckDaemon(session.daemon));
   int failures = 0;
   nlohmann::ordered_json json = nlohmann::ordered_json::array();

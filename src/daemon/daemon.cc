@@ -33,8 +33,8 @@ struct CommandLine {
 };
 
 // An exit code where the command line ends the matter (--help, --version, an error).
-std::optional<int> ParseCommandLine(int argc, const char* const* argv, CommandLine& line, std::ostream& out,
-                                    std::ostream& err) {
+std::optional<int> ParseCommandLine(int argc, const char* const* argv, const DaemonHooks& hooks, CommandLine& line,
+                                    std::ostream& out, std::ostream& err) {
   CLI::App app{"tandemd serves a language model and fine-tunes it, in the same iterations.", "tandemd"};
   app.set_version_flag("--version", "tandemd " TANDEM_VERSION);
   app.add_option("--config", line.config, "The configuration (YAML); configs/reference.yaml documents every key")
@@ -44,6 +44,9 @@ std::optional<int> ParseCommandLine(int argc, const char* const* argv, CommandLi
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_flag("--check-config", line.check_config, "Check the configuration and exit");
+  // As --version does: what else is on the line does not matter.
+  const auto show_device = [&] { throw CLI::CallForVersion(hooks.describe_device(), 0); };
+  app.add_flag_callback("--device", show_device, "Say what it would compute on, and exit")->immediate_callback();
   try {
     app.parse(argc, argv);
     return std::nullopt;
@@ -158,7 +161,7 @@ absl::Status Serve(const Config& config, const DaemonHooks& hooks) {
   }
   drain.join();
   LOG_INFO("stopped");
-  return absl::OkStatus();
+  return runtime->failure();
 }
 
 absl::Status LoadAndServe(const CommandLine& line, const DaemonHooks& hooks, std::ostream& out) {
@@ -175,7 +178,7 @@ absl::Status LoadAndServe(const CommandLine& line, const DaemonHooks& hooks, std
 
 int RunTandemd(int argc, const char* const* argv, const DaemonHooks& hooks, std::ostream& out, std::ostream& err) {
   CommandLine line;
-  if (const std::optional<int> code = ParseCommandLine(argc, argv, line, out, err)) return *code;
+  if (const std::optional<int> code = ParseCommandLine(argc, argv, hooks, line, out, err)) return *code;
   const absl::Status status = LoadAndServe(line, hooks, out);
   if (status.ok()) return 0;
   err << "tandemd: " << status.message() << std::endl;

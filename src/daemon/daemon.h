@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <ostream>
+#include <string>
 
 #include "daemon/runtime.h"
 
@@ -12,6 +13,7 @@ namespace tandem {
 struct DaemonHooks {
   RuntimeFactory make_runtime;
   int stop_fd = -1;  // each read from it is a request to stop: a signalfd, or a test's pipe
+  std::function<std::string()> describe_device = [] { return std::string(); };  // for --device
   std::function<void(int port)> on_ready = [](int) {};
   std::function<void()> stop_at_once;  // the second request to stop: ends the process without waiting for the drain
 };

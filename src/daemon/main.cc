@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "backend/factory.h"
 #include "daemon/daemon.h"
 #include "serve/grpc/server.h"
 
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
   tandem::RedirectLibraryLogs();
   tandem::DaemonHooks hooks;
   hooks.make_runtime = tandem::MakeRuntime;
+  hooks.describe_device = tandem::DescribeDevice;
   hooks.stop_fd = stop_fd;
   hooks.stop_at_once = [] { std::_Exit(1); };
   return tandem::RunTandemd(argc, argv, hooks, std::cout, std::cerr);

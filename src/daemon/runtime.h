@@ -25,6 +25,9 @@ class Runtime {
   // Takes no new work, lets running requests finish within `grace`, ends the rest, then stops the loop. When it
   // returns, every sink has had its OnEnd. Once, from any thread.
   virtual void Drain(absl::Duration grace) = 0;
+
+  // Why it ended by itself: what the process should end with. Any thread.
+  virtual absl::Status failure() const { return absl::OkStatus(); }
 };
 
 using RuntimeFactory = std::function<absl::StatusOr<std::unique_ptr<Runtime>>(const Config& config)>;

@@ -1,4 +1,7 @@
 // The real runtime: configuration in, engine out. The only file of the daemon that sees the engine.
+#include <unistd.h>
+
+#include <csignal>
 #include <random>
 #include <utility>
 
@@ -89,6 +92,7 @@ class EngineRuntime final : public Runtime {
   }
 
   void Drain(absl::Duration grace) override { engine_->Drain(grace); }
+  absl::Status failure() const override { return engine_->failure(); }
 
  private:
   const std::unique_ptr<Engine> engine_;
@@ -100,7 +104,9 @@ class EngineRuntime final : public Runtime {
 absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const Config& config) {
   ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(config.model.path));
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(ToBackendOptions(config)));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(ToEngineOptions(config), std::move(backend)));
+  EngineOptions options = ToEngineOptions(config);
+  options.on_device_lost = [] { ::kill(::getpid(), SIGTERM); };  // drains what is left, and ends with the failure
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, std::move(backend)));
   return std::make_unique<EngineRuntime>(std::move(engine), std::move(defaults));
 }
 

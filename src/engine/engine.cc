@@ -119,6 +119,10 @@ void Engine::StepLoop() {
     if (Step(parts)) {
       ReportIteration(scheduler_->last());
       PublishStatus(absl::Now() - begin);
+      if (!backend_->alive()) {
+        EndAll(absl::UnavailableError("the device is lost; the daemon has to start anew"));
+        options_.on_device_lost();
+      }
     } else {
       // Nothing can run. Requests that wait still have deadlines, and Commit is where they are seen.
       inference_->Commit({}, {}, begin);
@@ -126,6 +130,21 @@ void Engine::StepLoop() {
       commands_.Wait(inference_->idle() ? absl::InfiniteDuration() : kIdlePoll);
     }
   }
+}
+
+// After this nothing runs: what is posted later finds the engine draining.
+void Engine::EndAll(const absl::Status& why) {
+  LOG_ERROR("{}", std::string(why.message()));
+  draining_.store(true);
+  training_->FailAll(why);
+  inference_->AbortAll(why);
+  const absl::MutexLock lock(&status_mutex_);
+  failure_ = why;
+}
+
+absl::Status Engine::failure() const {
+  const absl::MutexLock lock(&status_mutex_);
+  return failure_;
 }
 
 bool Engine::RunOnStepThread(const std::function<void()>& command) {

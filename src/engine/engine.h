@@ -42,6 +42,7 @@ struct EngineOptions {
   InferenceOptions inference;
   TrainingOptions training;
   int max_queued_jobs = 64;
+  std::function<void()> on_device_lost = [] {};               // once, on the step thread, when all has been ended
   std::string adapters_directory;                             // where jobs write what they publish
   std::vector<std::pair<std::string, std::string>> adapters;  // (name, PEFT directory) loaded at start
 };
@@ -79,12 +80,16 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
 
   EngineStatus GetStatus() const override;
 
+  // Not OK: the device is lost, everything has been ended with this, and only a new process can go on.
+  absl::Status failure() const;
+
  private:
   Engine(const EngineOptions& options, std::unique_ptr<Backend> backend);
   absl::Status Load();
   absl::Status LoadAdapters();
   void CreateTraining();
   void StepLoop();
+  void EndAll(const absl::Status& why);
   void PublishStatus(absl::Duration step_time);
   absl::Status CheckRequest(const GenerateRequest& request) const;
   absl::Status CreateScheduler();
@@ -125,6 +130,7 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::thread step_thread_;
 
   mutable absl::Mutex status_mutex_;
+  absl::Status failure_ ABSL_GUARDED_BY(status_mutex_);
   EngineStatus status_ ABSL_GUARDED_BY(status_mutex_);  // as of the last step
   TokenRate inference_rate_ ABSL_GUARDED_BY(status_mutex_);
   TokenRate training_rate_ ABSL_GUARDED_BY(status_mutex_);

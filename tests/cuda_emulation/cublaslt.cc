@@ -31,6 +31,7 @@ struct cublasLtMatrixLayoutOpaque_t {
 };
 struct cublasLtMatmulPreferenceOpaque_t {
   uint64_t workspace_bytes = 0;
+  uint32_t alignment[4] = {256, 256, 256, 256};  // of A, B, C, D: cuBLASLt's default
 };
 
 namespace {
@@ -218,8 +219,17 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
                                                     cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
                                                     size_t bytes) {
-  return attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? Set(preference->workspace_bytes, value, bytes)
-                                                               : CUBLAS_STATUS_SUCCESS;
+  switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+      return Set(preference->workspace_bytes, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return Set(preference->alignment[attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES], value, bytes);
+    default:
+      return CUBLAS_STATUS_SUCCESS;
+  }
 }
 
 cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t*,
@@ -234,20 +244,24 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t*,
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
                                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t, int wanted,
-                                              cublasLtMatmulHeuristicResult_t* results, int* found) {
+                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
+                                              int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
   *found = 0;
   if (const cublasStatus_t status = Check({*desc, *a, *b, *c, *d, 1, 0}); status != CUBLAS_STATUS_SUCCESS)
     return status;
   *found = wanted < 2 ? wanted : 2;  // two, of which any is right
-  for (int i = 0; i < *found; ++i) results[i] = {.algo = {{static_cast<uint64_t>(i)}}, .wavesCount = 1};
+  for (int i = 0; i < *found; ++i) {
+    results[i] = {.algo = {{static_cast<uint64_t>(i)}}, .wavesCount = 1};
+    // An algorithm holds for operands that are aligned as it was asked for.
+    for (int operand = 0; operand < 4; ++operand) results[i].algo.data[1 + operand] = preference->alignment[operand];
+  }
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
                               const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
-                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t*, void*, size_t,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algo, void*, size_t,
                               cudaStream_t stream) {
   if (handle == nullptr || desc->pointers != CUBLASLT_POINTER_MODE_HOST) return CUBLAS_STATUS_INVALID_VALUE;
   const Product product = {*desc,
@@ -258,6 +272,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                            *static_cast<const float*>(alpha),
                            *static_cast<const float*>(beta)};
   if (const cublasStatus_t status = Check(product); status != CUBLAS_STATUS_SUCCESS) return status;
+  const void* operands[] = {a, b, c, d};
+  for (int i = 0; algo != nullptr && i < 4; ++i) {
+    if (reinterpret_cast<uintptr_t>(operands[i]) % algo->data[1 + i] != 0) return CUBLAS_STATUS_INVALID_VALUE;
+  }
   const cudaError_t error = cuda_emulation::EnqueueWork(stream, [=] {
     for (int i = 0; i < product.d.batches; ++i) {
       Run(product, Advance(a, product.a, i), Advance(b, product.b, i), Advance(c, product.c, i),

@@ -23,6 +23,8 @@ cudaError_t Remember(cudaError_t error);
 
 // Work of a stream, in turn; part of the graph while the stream is captured.
 cudaError_t EnqueueWork(cudaStream_t stream, std::function<void()> work);
+// Whether the stream is being captured, which then fails: for calls that a capture does not allow.
+bool RefusedInCapture(cudaStream_t stream);
 
 // While one lives, device memory can be touched; otherwise that is a fault, as it is for a host that has a real device.
 class DeviceAccess {

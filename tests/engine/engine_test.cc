@@ -8,70 +8,10 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "engine/recording.h"
 
 namespace tandem {
 namespace {
-
-class RecordingSink final : public GenerationSink {
- public:
-  void OnUpdate(GenerationUpdate update) override {
-    tokens.insert(tokens.end(), update.token_ids.begin(), update.token_ids.end());
-    text += update.text;
-    logprobs.insert(logprobs.end(), update.logprobs.begin(), update.logprobs.end());
-    prompt_logprobs.insert(prompt_logprobs.end(), update.prompt_logprobs.begin(), update.prompt_logprobs.end());
-    if (!first_.HasBeenNotified()) first_.Notify();
-  }
-  void OnEnd(GenerationEnd last) override {
-    end = std::move(last);
-    text += end.text;
-    if (!first_.HasBeenNotified()) first_.Notify();
-    done_.Notify();
-  }
-  void WaitForFirst() { first_.WaitForNotification(); }
-  void Wait() { done_.WaitForNotification(); }
-  bool done() const { return done_.HasBeenNotified(); }
-
-  // Read after Wait.
-  std::vector<int32_t> tokens;
-  std::vector<TokenLogprobs> logprobs, prompt_logprobs;
-  std::string text;
-  GenerationEnd end;
-
- private:
-  absl::Notification first_, done_;
-};
-
-class RecordingWatcher final : public JobSink {
- public:
-  void OnEvent(const JobEvent& event) override {
-    const absl::MutexLock lock(&mutex_);
-    events_.push_back(event);
-  }
-  void OnEnd() override { done_.Notify(); }
-  std::vector<JobEvent> Wait() {
-    done_.WaitForNotification();
-    const absl::MutexLock lock(&mutex_);
-    return events_;
-  }
-  // Returns once the job has made its `step`-th step.
-  void WaitForStep(int step) {
-    const auto reached = [this, step] {
-      mutex_.AssertHeld();
-      for (const JobEvent& event : events_) {
-        if (event.kind == JobEventKind::kStep && event.step >= step) return true;
-      }
-      return false;
-    };
-    const absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&reached));
-  }
-
- private:
-  absl::Mutex mutex_;
-  std::vector<JobEvent> events_ ABSL_GUARDED_BY(mutex_);
-  absl::Notification done_;
-};
 
 class EngineTest : public testing::Test {
  protected:

@@ -25,9 +25,9 @@ class Sample {
     labels_.assign(unshifted.begin() + 1, unshifted.end());
     gradients_.resize(loaded.desc.num_layers);
     for (const LoraPair& pair : weights.pairs()) {
-      storage_.push_back(Tensor::Zeros(DType::kF32, pair.a.shape()));
+      storage_.emplace_back(*loaded.backend, DType::kF32, pair.a.shape());
       const TensorView da = storage_.back().view();
-      storage_.push_back(Tensor::Zeros(DType::kF32, pair.b.shape()));
+      storage_.emplace_back(*loaded.backend, DType::kF32, pair.b.shape());
       gradients_[pair.layer].linears[static_cast<int>(pair.linear)] = {da, storage_.back().view()};
     }
     tape_.Begin(length(), &gradients_);
@@ -79,9 +79,13 @@ class Sample {
   // All gradients in the order of the adapter's pairs: A, B, A, B ...
   std::vector<float> Gradients() const {
     std::vector<float> all;
-    for (const Tensor& tensor : storage_) all.insert(all.end(), tensor.f32(), tensor.f32() + tensor.num_elements());
+    for (const DeviceTensor& tensor : storage_) {
+      const std::vector<float> values = Read(tensor.view());
+      all.insert(all.end(), values.begin(), values.end());
+    }
     return all;
   }
+  std::vector<float> Read(const TensorView& tensor) const { return ReadTensor(*loaded_.backend, tensor); }
   const LoraGradients& Of(const LoraPair& pair) const {
     return gradients_[pair.layer].linears[static_cast<int>(pair.linear)];
   }
@@ -91,13 +95,9 @@ class Sample {
   const AdapterRef adapter_;
   std::vector<int32_t> ids_, labels_;
   Tape tape_;
-  std::vector<Tensor> storage_;
+  std::vector<DeviceTensor> storage_;
   std::vector<LayerGradients> gradients_;
 };
-
-std::span<const float> Flat(const TensorView& tensor) {
-  return {tensor.f32(), static_cast<size_t>(tensor.shape.num_elements())};
-}
 
 std::vector<int> RandomEnds(std::mt19937& random, int length) {
   std::vector<int> ends;
@@ -179,8 +179,8 @@ TEST_P(BackwardTest, GradientsOfOneSampleEqualTorch) {
   for (const LoraPair& pair : weights.pairs()) {
     const std::string key =
         "random_b.gradient.base_model.model." + weights.spec().names.ModuleName(pair.layer, pair.linear);
-    EXPECT_LT(RelativeError(Flat(sample.Of(pair).da), golden.floats(key + ".lora_A.weight")), 1e-4) << key;
-    EXPECT_LT(RelativeError(Flat(sample.Of(pair).db), golden.floats(key + ".lora_B.weight")), 1e-4) << key;
+    EXPECT_LT(RelativeError(sample.Read(sample.Of(pair).da), golden.floats(key + ".lora_A.weight")), 1e-4) << key;
+    EXPECT_LT(RelativeError(sample.Read(sample.Of(pair).db), golden.floats(key + ".lora_B.weight")), 1e-4) << key;
   }
 }
 
@@ -216,12 +216,12 @@ TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
     LoraPair& pair = weights.pairs()[random() % weights.pairs().size()];
     const bool is_a = trial % 2 == 0;
     const Tensor& parameter = is_a ? pair.a : pair.b;
-    const TensorView gradient = is_a ? sample.Of(pair).da : sample.Of(pair).db;
+    const std::vector<float> gradient = sample.Read(is_a ? sample.Of(pair).da : sample.Of(pair).db);
     // The steepest of some entries, so that the difference stands out of f32 rounding.
     int64_t entry = 0;
     for (int i = 0; i < 50; ++i) {
       const int64_t other = random() % parameter.num_elements();
-      if (std::abs(gradient.f32()[other]) > std::abs(gradient.f32()[entry])) entry = other;
+      if (std::abs(gradient[other]) > std::abs(gradient[entry])) entry = other;
     }
     const float value = parameter.f32()[entry], step = 2e-2f;
     double losses[2];
@@ -233,7 +233,7 @@ TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
       loaded.adapters->RemoveWorkingCopy(copy);
     }
     parameter.f32()[entry] = value;
-    const double numeric = (losses[1] - losses[0]) / (2 * step), exact = gradient.f32()[entry];
+    const double numeric = (losses[1] - losses[0]) / (2 * step), exact = gradient[entry];
     worst = std::max(worst, std::abs(numeric - exact) / std::max(1.0, std::abs(exact)));
   }
   EXPECT_LT(worst, 2e-2);  // f32 losses of about 300, and curvature over the step

@@ -13,6 +13,7 @@
 #include "adapter/adapter_store.h"
 #include "golden/golden.h"
 #include "model/model.h"
+#include "test_backend.h"
 
 namespace tandem {
 
@@ -21,7 +22,7 @@ class LoadedModel {
   explicit LoadedModel(const std::string& name, int threads = 2)
       : LoadedModel(std::filesystem::path(GoldenPath("models/" + name)), threads) {}
   explicit LoadedModel(const std::filesystem::path& directory, int threads = 2)
-      : backend(CreateCpuBackend(threads)), desc(*LoadModelDesc(directory.string())) {
+      : backend(MakeTestBackend(threads)), desc(*LoadModelDesc(directory.string())) {
     adapters = std::make_unique<AdapterStore>(*backend, desc.linear_shapes());
     auto loaded = Model::Load(directory.string(), {.max_batch_rows = 256, .kv_blocks = 64}, *backend, *adapters);
     EXPECT_TRUE(loaded.ok()) << loaded.status();

@@ -86,7 +86,8 @@ struct Tolerance {
 
 std::string_view Name(Op op);
 std::string Name(const Case& c);  // "linear/bf16/m:1/n:2048/k:2048"
-Tolerance ToleranceOf(const Case& c);
+// `activations`: the type they are stored in.
+Tolerance ToleranceOf(const Case& c, DType activations);
 double Flops(const Case& c);  // a multiply-add counts two
 double Bytes(const Case& c);  // every operand moved once
 

@@ -36,11 +36,13 @@ TEST_P(LossTest, RowsDoNotDependOnTheirBatch) {
   for (int i = 0; i < 130; ++i) labels.push_back(i % 5 == 4 ? kIgnoredLabel : i * 31 % kVocab);
   std::vector<double> whole(130);
   ops::LinearCrossEntropy(backend(), x.view(), {*head}, labels, whole, {});
+  Finish();
   ExpectRowsIndependentOfBatch(130, [&](int64_t first, int64_t count) {
     GuardedTensor dx(backend(), {count, kHidden});
     std::vector<double> losses(count);
     ops::LinearCrossEntropy(backend(), x.view().Rows(first, count), {*head}, std::span(labels).subspan(first, count),
                             losses, dx.view());
+    Finish();
     EXPECT_EQ(losses, std::vector<double>(whole.begin() + first, whole.begin() + first + count));
     return dx.Read();
   });
@@ -55,6 +57,7 @@ TEST_P(LossTest, IgnoredRowsHaveNoLossAndNoGradientEvenWhenTheyAreNotFinite) {
   const std::vector<int32_t> labels = {7, kIgnoredLabel, 9};
   std::vector<double> losses(3, -1);
   ops::LinearCrossEntropy(backend(), x.view(), {*head}, labels, losses, dx.view());
+  Finish();
   EXPECT_GT(losses[0], 0);
   EXPECT_EQ(losses[1], 0);
   EXPECT_GT(losses[2], 0);
@@ -73,6 +76,7 @@ TEST_P(LossTest, NotFiniteRowGivesNotFiniteLoss) {
   const int32_t label = 3;
   double loss = 0;
   ops::LinearCrossEntropy(backend(), x.view(), {*head}, {&label, 1}, {&loss, 1}, {});
+  Finish();
   EXPECT_TRUE(std::isnan(loss)) << loss;
 }
 
@@ -85,6 +89,7 @@ TEST_P(LossTest, LargeLogitsDoNotOverflow) {
   const std::vector<int32_t> labels = {0, 1};
   std::vector<double> losses(2, -1);
   ops::LinearCrossEntropy(backend(), x.view(), {*head}, labels, losses, dx.view());
+  Finish();
   EXPECT_EQ(losses, (std::vector<double>{0.0, 1000.0}));
   EXPECT_EQ(dx.Read(), (std::vector<float>{0.0f, 1.0f}));
 }

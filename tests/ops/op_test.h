@@ -14,22 +14,39 @@ namespace tandem::optest {
 
 struct BackendKind {
   std::string name;
-  std::function<std::unique_ptr<Backend>()> create;
+  std::function<std::unique_ptr<Backend>()> create;  // null: there is no such device here
+  // Rows that go through several calls give the same bits as in one.
+  bool splits_change_no_bit = true;
+  bool slow = false;  // emulated: fewer repetitions
 };
 inline void PrintTo(const BackendKind& kind, std::ostream* out) {
   *out << kind.name;
 }
 
-// Every backend this machine has.
+// The backends of this test binary (backends_*.cc).
 std::vector<BackendKind> TestBackends();
+
+// The output rows of a call on rows [first, first + count).
+using RowsFn = std::function<std::vector<float>(int64_t first, int64_t count)>;
 
 // A test per backend: class XTest : public OpTest, TEST_P(XTest, ...), TANDEM_ON_EVERY_BACKEND(XTest).
 class OpTest : public testing::TestWithParam<BackendKind> {
  protected:
+  void SetUp() override;  // skips where there is no device
   Backend& backend() { return *backend_; }
+  void Finish();
+  // Of activations beside weights of this type.
+  DType Rows(DType weights) { return backend_->ActivationDType(weights); }
+  int Repetitions(int usual) const { return GetParam().slow ? (usual + 9) / 10 : usual; }
 
-  // Runs every correctness case of `op` and compares each output with the reference.
+  // Runs every correctness case of `op` and compares each output with the reference. Where activations can be bf16,
+  // cases whose weights have no type are run with such ones too.
   void CheckAgainstReference(Op op);
+  // Results of rows in one call and in several: the same bits, or close where the backend promises no more.
+  void ExpectSame(const std::vector<float>& want, const std::vector<float>& got, const std::string& name,
+                  DType dtype = DType::kF32);
+  // `rows` of one big input must be those of the call on all `total` rows, bit for bit, whatever the batch.
+  void ExpectRowsIndependentOfBatch(int64_t total, const RowsFn& rows);
 
  private:
   std::unique_ptr<Backend> backend_ = GetParam().create();
@@ -42,11 +59,6 @@ class OpTest : public testing::TestWithParam<BackendKind> {
 void ExpectClose(const std::vector<double>& want, const std::vector<double>& got, const Tolerance& tolerance,
                  const std::string& name);
 void ExpectSameBits(const std::vector<float>& want, const std::vector<float>& got, const std::string& name);
-
-// rows(first, count) gives the output rows of a call on rows [first, first + count) of one big input. They must be
-// those of the call on all `total` rows, bit for bit, whatever the batch.
-using RowsFn = std::function<std::vector<float>(int64_t first, int64_t count)>;
-void ExpectRowsIndependentOfBatch(int64_t total, const RowsFn& rows);
 
 // One and two threads give the same bits in every correctness case of `op`.
 void ExpectSameBitsForAnyThreadCount(Op op);

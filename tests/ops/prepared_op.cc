@@ -73,8 +73,9 @@ TestKvPool::TestKvPool(Backend& backend, const Case& c, uint64_t seed) : backend
       static_cast<size_t>(kv_.num_blocks) * kBlockSize * c.num_kv_heads * c.head_dim * ByteSize(c.dtype);
   kv_.keys = backend.Allocate(bytes);
   kv_.values = backend.Allocate(bytes);
-  std::memset(kv_.keys, 0xff, bytes);  // a NaN in f32 and in bf16
-  std::memset(kv_.values, 0xff, bytes);
+  std::vector<uint8_t> poison(bytes, 0xff);  // a NaN in f32 and in bf16
+  const Shape shape{static_cast<int64_t>(bytes / ByteSize(c.dtype))};
+  for (void* pool : {kv_.keys, kv_.values}) backend.Upload({poison.data(), c.dtype, shape}, {pool, c.dtype, shape});
 }
 
 TestKvPool::~TestKvPool() {
@@ -94,22 +95,28 @@ void TestKvPool::Fill(const TensorView& k, const TensorView& v) {
   ops::AppendKv(backend_, whole, k, v, kv_);
 }
 
-TensorView PreparedOp::Input(const std::string& name, Shape shape, DType rounded_to) {
-  inputs_[name] = Rounded(RandomValues(seed_++, shape.num_elements()), rounded_to);
-  auto& tensor = input_tensors_[name] = std::make_unique<GuardedTensor>(backend_, shape);
+TensorView PreparedOp::Input(const std::string& name, Shape shape, DType stored, DType rounded_to) {
+  inputs_[name] = Rounded(Rounded(RandomValues(seed_++, shape.num_elements()), rounded_to), stored);
+  auto& tensor = input_tensors_[name] = std::make_unique<GuardedTensor>(backend_, shape, stored);
   tensor->Write(inputs_[name]);
   return tensor->view();
 }
 
-TensorView PreparedOp::Output(const std::string& name, Shape shape) {
-  return (output_tensors_[name] = std::make_unique<GuardedTensor>(backend_, shape))->view();
+TensorView PreparedOp::Output(const std::string& name, Shape shape, DType stored) {
+  return (output_tensors_[name] = std::make_unique<GuardedTensor>(backend_, shape, stored))->view();
 }
 
-TensorView PreparedOp::InOut(const std::string& name, Shape shape) {
-  const TensorView view = Output(name, shape);
-  inputs_[name] = RandomValues(seed_++, shape.num_elements());
+TensorView PreparedOp::InOut(const std::string& name, Shape shape, DType stored) {
+  const TensorView view = Output(name, shape, stored);
+  inputs_[name] = Rounded(RandomValues(seed_++, shape.num_elements()), stored);
   output_tensors_[name]->Write(inputs_[name]);
   return view;
+}
+
+void PreparedOp::Run() {
+  run_();
+  const absl::Status status = backend_.Finish();
+  CHECK(status.ok()) << status.ToString();
 }
 
 const Matrix& PreparedOp::Weight(const std::string& name, int64_t rows, int64_t columns, DType dtype) {
@@ -122,7 +129,8 @@ const Matrix& PreparedOp::Weight(const std::string& name, int64_t rows, int64_t 
   return *matrices_.back();
 }
 
-PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed) : backend_(backend), seed_(seed * 1000) {
+PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed)
+    : backend_(backend), rows_(backend.ActivationDType(c.dtype)), seed_(seed * 1000) {
   switch (c.op) {
     case Op::kLinear:
     case Op::kLinearBackwardInput:
@@ -181,24 +189,24 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed) : backend
 void PreparedOp::PrepareProduct(const Case& c) {
   Backend& backend = backend_;
   if (c.op == Op::kLinear) {
-    const TensorView x = Input("x", {c.m, c.k}, c.dtype), y = Result("y", {c.m, c.n}, c.mode);
+    const TensorView x = Input("x", {c.m, c.k}, rows_, c.dtype), y = Result("y", {c.m, c.n}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::Linear(backend, x, w, c.mode, y); };
   } else if (c.op == Op::kLinearBackwardInput) {
-    const TensorView dy = Input("dy", {c.m, c.n}, c.dtype), dx = Result("dx", {c.m, c.k}, c.mode);
+    const TensorView dy = Input("dy", {c.m, c.n}, rows_, c.dtype), dx = Result("dx", {c.m, c.k}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::LinearBackwardInput(backend, dy, w, c.mode, dx); };
   } else {
-    const TensorView x = Input("x", {c.m, c.k});
+    const TensorView x = Input("x", {c.m, c.k}, rows_);
     const LoraSegment segment{.num_rows = static_cast<int>(c.m),
                               .a = &Weight("a", c.rank, c.k, DType::kF32),
                               .b = &Weight("b", c.n, c.rank, DType::kF32),
                               .scale = kLoraScale};
     if (c.op == Op::kLora) {
-      const TensorView y = InOut("y", {c.m, c.n});
+      const TensorView y = InOut("y", {c.m, c.n}, rows_);
       run_ = [=, &backend] { ops::Lora(backend, x, {&segment, 1}, y); };
     } else {
-      const TensorView dy = Input("dy", {c.m, c.n}), dx = InOut("dx", {c.m, c.k});
+      const TensorView dy = Input("dy", {c.m, c.n}, rows_), dx = InOut("dx", {c.m, c.k}, rows_);
       const LoraGradients gradients{.da = InOut("da", {c.rank, c.k}), .db = InOut("db", {c.n, c.rank})};
       run_ = [=, &backend] { ops::LoraBackward(backend, x, dy, segment, gradients, dx); };
     }
@@ -208,15 +216,15 @@ void PreparedOp::PrepareProduct(const Case& c) {
 void PreparedOp::PrepareNorm(const Case& c) {
   Backend& backend = backend_;
   const Shape shape{c.m, c.k};
-  const TensorView x = Input("x", shape), weight = Input("weight", {c.k});
+  const TensorView x = Input("x", shape, rows_), weight = Input("weight", {c.k});
   if (c.op == Op::kRmsNorm) {
-    const TensorView y = Output("y", shape);
+    const TensorView y = Output("y", shape, rows_);
     run_ = [=, &backend] { ops::RmsNorm(backend, x, weight, kNormEpsilon, y); };
   } else if (c.op == Op::kLayerNorm) {
-    const TensorView bias = Input("bias", {c.k}), y = Output("y", shape);
+    const TensorView bias = Input("bias", {c.k}), y = Output("y", shape, rows_);
     run_ = [=, &backend] { ops::LayerNorm(backend, x, weight, bias, kNormEpsilon, y); };
   } else {
-    const TensorView dy = Input("dy", shape), dx = Result("dx", shape, c.mode);
+    const TensorView dy = Input("dy", shape, rows_), dx = Result("dx", shape, c.mode);
     run_ = [=, &backend] {
       const auto backward = c.op == Op::kRmsNormBackward ? ops::RmsNormBackward : ops::LayerNormBackward;
       backward(backend, x, weight, kNormEpsilon, dy, c.mode, dx);
@@ -228,16 +236,17 @@ void PreparedOp::PrepareActivation(const Case& c) {
   Backend& backend = backend_;
   const Shape shape{c.m, c.k};
   const bool gated = c.op == Op::kActivateMul || c.op == Op::kActivateMulBackward;
-  const TensorView x = Input(gated ? "gate" : "x", shape), up = gated ? Input("up", shape) : TensorView();
+  const TensorView x = Input(gated ? "gate" : "x", shape, rows_);
+  const TensorView up = gated ? Input("up", shape, rows_) : TensorView();
   if (c.op == Op::kActivate || c.op == Op::kActivateMul) {
-    const TensorView y = Output("y", shape);
+    const TensorView y = Output("y", shape, rows_);
     run_ = [=, &backend] {
       gated ? ops::ActivateMul(backend, c.activation, x, up, y) : ops::Activate(backend, c.activation, x, y);
     };
     return;
   }
-  const TensorView dy = Input("dy", shape), dx = Output(gated ? "dgate" : "dx", shape);
-  const TensorView dup = gated ? Output("dup", shape) : TensorView();
+  const TensorView dy = Input("dy", shape, rows_), dx = Output(gated ? "dgate" : "dx", shape, rows_);
+  const TensorView dup = gated ? Output("dup", shape, rows_) : TensorView();
   run_ = [=, &backend] {
     if (gated) {
       ops::ActivateMulBackward(backend, c.activation, x, up, dy, {dx, dup});
@@ -249,9 +258,9 @@ void PreparedOp::PrepareActivation(const Case& c) {
 
 void PreparedOp::PrepareElementwise(const Case& c) {
   Backend& backend = backend_;
-  const TensorView y = InOut("y", {c.m, c.k});
+  const TensorView y = InOut("y", {c.m, c.k}, rows_);
   if (c.op == Op::kAdd) {
-    const TensorView x = Input("x", {c.m, c.k});
+    const TensorView x = Input("x", {c.m, c.k}, rows_);
     run_ = [=, &backend] { ops::Add(backend, x, y); };
   } else if (c.op == Op::kAddBias) {
     const TensorView bias = Input("bias", {c.k});
@@ -267,20 +276,23 @@ void PreparedOp::PrepareRouter(const Case& c) {
   Backend& backend = backend_;
   const TensorView logits = Input("logits", {c.m, c.n});
   const RouterOptions options{.top_k = c.top_k, .normalize = c.normalize};
-  const Shape shape{c.m, c.top_k};
-  const auto floats = [](const TensorView& view) {
-    return std::span(view.f32(), static_cast<size_t>(view.shape.num_elements()));
-  };
-  sampled_.assign(c.m * c.top_k, static_cast<int32_t>(kUnwritten));
+  const int64_t chosen = c.m * c.top_k;
+  sampled_.assign(chosen, static_cast<int32_t>(kUnwritten));
   if (c.op == Op::kRoute) {
-    const std::span<float> weights = floats(Output("weights", shape));
-    run_ = [=, this, &backend] { ops::Route(backend, logits, options, sampled_, weights); };
+    std::vector<float>& weights = host_floats_["weights"];
+    weights.assign(chosen, NAN);
+    run_ = [=, this, &backend, &weights] { ops::Route(backend, logits, options, sampled_, weights); };
     return;
   }
-  ops::Route(backend, logits, options, sampled_, floats(Output("scratch", shape)));
-  const std::span<const float> dweights = floats(Input("dweights", shape));
+  std::vector<float>& dweights = host_floats_["scratch"];
+  dweights.assign(chosen, NAN);
+  ops::Route(backend, logits, options, sampled_, dweights);
+  inputs_["dweights"] = RandomValues(seed_++, chosen);
+  dweights.assign(inputs_["dweights"].begin(), inputs_["dweights"].end());
   const TensorView dlogits = Output("dlogits", {c.m, c.n});
-  run_ = [=, this, &backend] { ops::RouteBackward(backend, logits, options, sampled_, {dweights, dlogits}); };
+  run_ = [=, this, &backend, &dweights] {
+    ops::RouteBackward(backend, logits, options, sampled_, {dweights, dlogits});
+  };
 }
 
 void PreparedOp::PrepareExpertRows(const Case& c) {
@@ -289,17 +301,19 @@ void PreparedOp::PrepareExpertRows(const Case& c) {
   inputs_["factors"] = RandomValues(seed_++, c.m);
   factors_.assign(inputs_["factors"].begin(), inputs_["factors"].end());
   if (c.op == Op::kGatherRows) {
-    const TensorView x = Input("x", {c.n, c.k}), y = Output("y", {c.m, c.k});
+    const TensorView x = Input("x", {c.n, c.k}, rows_), y = Output("y", {c.m, c.k}, rows_);
     run_ = [=, this, &backend] { ops::GatherRows(backend, x, ids_, y); };
   } else if (c.op == Op::kScatterAddRows) {
-    const TensorView x = Input("x", {c.m, c.k}), y = InOut("y", {c.n, c.k});
+    const TensorView x = Input("x", {c.m, c.k}, rows_), y = InOut("y", {c.n, c.k}, rows_);
     run_ = [=, this, &backend] { ops::ScatterAddRows(backend, x, ids_, factors_, y); };
   } else if (c.op == Op::kScaleRows) {
-    const TensorView y = InOut("y", {c.m, c.k});
+    const TensorView y = InOut("y", {c.m, c.k}, rows_);
     run_ = [=, this, &backend] { ops::ScaleRows(backend, factors_, y); };
   } else {
-    const TensorView x = Input("x", {c.m, c.k}), y = Input("y", {c.m, c.k}), dots = Output("dots", {c.m});
-    run_ = [=, &backend] { ops::RowDots(backend, x, y, {dots.f32(), static_cast<size_t>(c.m)}); };
+    const TensorView x = Input("x", {c.m, c.k}, rows_), y = Input("y", {c.m, c.k}, rows_);
+    std::vector<float>& dots = host_floats_["dots"];
+    dots.assign(c.m, NAN);
+    run_ = [=, &backend, &dots] { ops::RowDots(backend, x, y, dots); };
   }
 }
 
@@ -319,10 +333,10 @@ void PreparedOp::PrepareRope(const Case& c) {
   Backend& backend = backend_;
   const std::vector<SequenceRows> rows = RowsOf(c);
   if (c.op == Op::kRope) {
-    const TensorView x = InOut("x", shape);
+    const TensorView x = InOut("x", shape, rows_);
     run_ = [=, &backend] { ops::Rope(backend, rows, table, x); };
   } else {
-    const TensorView dx = InOut("dx", shape);
+    const TensorView dx = InOut("dx", shape, rows_);
     run_ = [=, &backend] { ops::RopeBackward(backend, rows, table, dx); };
   }
 }
@@ -330,20 +344,20 @@ void PreparedOp::PrepareRope(const Case& c) {
 void PreparedOp::PrepareAttention(const Case& c) {
   const int64_t kv_width = static_cast<int64_t>(c.num_kv_heads) * c.head_dim;
   const Shape q_shape{c.m, c.num_heads() * static_cast<int64_t>(c.head_dim)}, kv_shape{c.context(), kv_width};
-  const TensorView q = Input("q", q_shape);
+  const TensorView q = Input("q", q_shape, rows_);
   pool_ = std::make_unique<TestKvPool>(backend_, c, seed_++);
-  pool_->Fill(Input("k", kv_shape, c.dtype), Input("v", kv_shape, c.dtype));
+  pool_->Fill(Input("k", kv_shape, rows_, c.dtype), Input("v", kv_shape, rows_, c.dtype));
   const AttentionOptions options = OptionsOf(c);
   Backend& backend = backend_;
   const TestKvPool& pool = *pool_;
   const Shape lse_shape{c.m, c.num_heads()};
   if (c.op == Op::kAttention) {
-    const TensorView out = Output("out", q_shape), lse = Output("lse", lse_shape);
+    const TensorView out = Output("out", q_shape, rows_), lse = Output("lse", lse_shape);
     run_ = [=, &backend, &pool] { ops::Attention(backend, pool.rows(), q, pool.kv(), options, out, lse); };
     return;
   }
   CHECK_EQ(c.sequences.size(), 1u);
-  const TensorView out = Input("out", q_shape), lse = Input("lse", lse_shape);
+  const TensorView out = Input("out", q_shape, rows_), lse = Input("lse", lse_shape);
   ops::Attention(backend, pool.rows(), q, pool.kv(), options, out, lse);
   const AttentionBackwardArgs args{.first_position = c.sequences[0].first_position,
                                    .blocks = pool.rows()[0].blocks,
@@ -351,9 +365,9 @@ void PreparedOp::PrepareAttention(const Case& c) {
                                    .options = options,
                                    .q = q,
                                    .out = out,
-                                   .dout = Input("dout", q_shape),
+                                   .dout = Input("dout", q_shape, rows_),
                                    .lse = lse,
-                                   .dq = Output("dq", q_shape),
+                                   .dq = Output("dq", q_shape, rows_),
                                    .dk = InOut("dk", kv_shape),
                                    .dv = InOut("dv", kv_shape)};
   run_ = [=, &backend] { ops::AttentionBackward(backend, args); };
@@ -363,12 +377,12 @@ void PreparedOp::PrepareHead(const Case& c) {
   Backend& backend = backend_;
   if (c.op == Op::kEmbedding) {
     const Matrix& table = Weight("weight", c.n, c.k, c.dtype);
-    const TensorView x = Output("x", {c.m, c.k});
+    const TensorView x = Output("x", {c.m, c.k}, rows_);
     for (int64_t row = 0; row < c.m; ++row) ids_.push_back(static_cast<int32_t>(row * 7919 % c.n));
     inputs_["ids"].assign(ids_.begin(), ids_.end());
     run_ = [this, &backend, &table, x] { ops::Embedding(backend, ids_, table, x); };
   } else if (c.op == Op::kLinearCrossEntropy) {
-    const TensorView x = Input("x", {c.m, c.k}, c.dtype), dx = Output("dx", {c.m, c.k});
+    const TensorView x = Input("x", {c.m, c.k}, rows_, c.dtype), dx = Output("dx", {c.m, c.k}, rows_);
     const LmHead head = {Weight("weight", c.n, c.k, c.dtype), c.soft_cap};
     for (int64_t row = 0; row < c.m; ++row) ids_.push_back(LabelOf(c, row));
     host_outputs_["losses"].assign(c.m, kUnwritten);
@@ -380,7 +394,7 @@ void PreparedOp::PrepareHead(const Case& c) {
     for (int i = 0; i < c.m; ++i) requests_.push_back({.row = i, .params = c.sampling, .index = i});
     sampled_.assign(c.m, static_cast<int32_t>(kUnwritten));
     run_ = [this, &backend, logits, scratch] {
-      std::memcpy(scratch.data, logits.data, logits.size_bytes());
+      backend.Copy(logits, scratch);
       ops::Sample(backend, scratch, requests_, sampled_);
     };
   }
@@ -408,6 +422,9 @@ Tensors PreparedOp::Outputs() const {
     if (name == "scratch") continue;
     const std::vector<float> values = tensor->Read();
     outputs[name].assign(values.begin(), values.end());
+  }
+  for (const auto& [name, values] : host_floats_) {
+    if (name != "scratch") outputs[name].assign(values.begin(), values.end());
   }
   if (!sampled_.empty()) outputs["sampled"].assign(sampled_.begin(), sampled_.end());
   return outputs;

@@ -43,7 +43,8 @@ class PreparedOp {
   // `backend` outlives it.
   PreparedOp(const Case& c, Backend& backend, uint64_t seed = 1);
 
-  void Run() { run_(); }
+  // Outputs are good on return.
+  void Run();
   // What the backend was given, exactly (weights and KV after rounding to their dtype).
   const Tensors& inputs() const { return inputs_; }
   Tensors Outputs() const;
@@ -62,15 +63,17 @@ class PreparedOp {
   void PrepareHead(const Case& c);
   void PrepareOptimizer(const Case& c);
 
-  TensorView Input(const std::string& name, Shape shape, DType rounded_to = DType::kF32);
-  TensorView Output(const std::string& name, Shape shape);  // poisoned
-  TensorView InOut(const std::string& name, Shape shape);   // seeded, read and written
+  // Stored as `stored`; values that only this narrower type holds exactly where `rounded_to` says so.
+  TensorView Input(const std::string& name, Shape shape, DType stored = DType::kF32, DType rounded_to = DType::kF32);
+  TensorView Output(const std::string& name, Shape shape, DType stored = DType::kF32);  // poisoned
+  TensorView InOut(const std::string& name, Shape shape, DType stored = DType::kF32);   // seeded, read and written
   TensorView Result(const std::string& name, Shape shape, Accumulate mode) {
-    return mode == Accumulate::kYes ? InOut(name, shape) : Output(name, shape);
+    return mode == Accumulate::kYes ? InOut(name, shape, rows_) : Output(name, shape, rows_);
   }
   const Matrix& Weight(const std::string& name, int64_t rows, int64_t columns, DType dtype);
 
   Backend& backend_;
+  const DType rows_;  // of activations and their gradients
   uint64_t seed_;
   Tensors inputs_;
   std::map<std::string, std::unique_ptr<GuardedTensor>> input_tensors_, output_tensors_;
@@ -79,6 +82,7 @@ class PreparedOp {
   Tensors host_outputs_;                // f64
   std::vector<int32_t> ids_, sampled_;  // given: token ids, labels, rows; drawn: tokens, experts
   std::vector<float> factors_;
+  std::map<std::string, std::vector<float>> host_floats_;  // outputs, but for "scratch"
   std::vector<SampleRequest> requests_;
   std::function<void()> run_;
 };

@@ -120,6 +120,7 @@ class SamplingRulesTest : public OpTest {
     std::vector<int32_t> ids(draws, -77);
     logprobs_.assign(draws, {});
     ops::Sample(backend(), logits.view(), requests, ids, logprobs_);
+    Finish();
     EXPECT_TRUE(logits.GuardsIntact());
     return ids;
   }
@@ -295,6 +296,7 @@ TEST_P(SamplingRulesTest, ScoresAreLogprobsOfGivenTokens) {
   const std::vector<ScoreRequest> requests = {{.row = 0, .token = 5, .num_top = 2}, {.row = 1, .token = 0}};
   std::vector<TokenLogprobs> scores(2);
   ops::Score(backend(), logits.view(), requests, scores);
+  Finish();
   EXPECT_NEAR(scores[0].logprob, std::log(Want(row, {})[5]), 1e-5);
   EXPECT_EQ(scores[0].top.size(), 2u);
   EXPECT_TRUE(std::isnan(scores[1].logprob));

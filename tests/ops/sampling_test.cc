@@ -21,6 +21,7 @@ class SamplingTest : public OpTest {
     logits.Write(all);
     std::vector<int32_t> ids(rows.size(), -77);
     ops::Sample(backend(), logits.view(), requests, ids);
+    Finish();
     EXPECT_TRUE(logits.GuardsIntact());
     return ids;
   }
@@ -29,7 +30,7 @@ class SamplingTest : public OpTest {
   }
   // How often each token comes in `draws` draws with consecutive indices.
   std::vector<int> Histogram(const std::vector<float>& row, const SamplingParams& params, int draws) {
-    constexpr int kBatch = 500;
+    constexpr int kBatch = 100;
     std::vector<int> counts(row.size());
     for (int first = 0; first < draws; first += kBatch) {
       std::vector<SampleRequest> requests;
@@ -113,13 +114,13 @@ TEST_P(SamplingTest, DrawsFollowTheDistribution) {
   const std::vector<float> logits = SomeLogits(40);
   for (const SamplingParams& params : all) {
     SCOPED_TRACE("seed " + std::to_string(params.seed));
-    ExpectDrawnFrom(WantDistribution(logits, params), Histogram(logits, params, 20000));
+    ExpectDrawnFrom(WantDistribution(logits, params), Histogram(logits, params, Repetitions(20000)));
   }
 }
 
 TEST_P(SamplingTest, TopKCutsTiesByTokenId) {
   const SamplingParams params{.temperature = 1, .top_k = 3, .seed = 9};
-  const std::vector<int> counts = Histogram({1, 2, 2, 2, 2}, params, 2000);
+  const std::vector<int> counts = Histogram({1, 2, 2, 2, 2}, params, Repetitions(2000));
   EXPECT_GT(counts[1], 0);
   EXPECT_GT(counts[2], 0);
   EXPECT_GT(counts[3], 0);
@@ -129,8 +130,9 @@ TEST_P(SamplingTest, TopKCutsTiesByTokenId) {
 TEST_P(SamplingTest, TopPKeepsTheTokenThatReachesTheShare) {
   // Probabilities 1/2, 1/4, 1/8, 1/8.
   const std::vector<float> logits = {0, std::log(2.0f), std::log(4.0f), 0};
-  EXPECT_EQ(Histogram(logits, {.temperature = 1, .top_p = 0.49f, .seed = 1}, 1000)[2], 1000);
-  const std::vector<int> counts = Histogram(logits, {.temperature = 1, .top_p = 0.6f, .seed = 1}, 1000);
+  const int draws = Repetitions(1000);
+  EXPECT_EQ(Histogram(logits, {.temperature = 1, .top_p = 0.49f, .seed = 1}, draws)[2], draws);
+  const std::vector<int> counts = Histogram(logits, {.temperature = 1, .top_p = 0.6f, .seed = 1}, draws);
   EXPECT_GT(counts[1], 0);
   EXPECT_EQ(counts[0] + counts[3], 0);
 }
@@ -185,7 +187,7 @@ TEST_P(SamplingTest, MaskedTokensAreNeverDrawn) {
   for (const SamplingParams& params : std::vector<SamplingParams>{{.temperature = 1, .seed = 1},
                                                                   {.temperature = 2, .top_k = 30, .seed = 2},
                                                                   {.temperature = 2, .top_p = 0.99f, .seed = 3}}) {
-    const std::vector<int> counts = Histogram(logits, params, 5000);
+    const std::vector<int> counts = Histogram(logits, params, Repetitions(5000));
     for (int i = 0; i < 40; ++i) {
       if (logits[i] == -kInfinity) {
         ASSERT_EQ(counts[i], 0) << i;

@@ -10,6 +10,7 @@
 #include "golden/golden.h"
 #include "gtest/gtest.h"
 #include "model/model.h"
+#include "test_backend.h"
 #include "training/recording_sink.h"
 #include "training/training_fixture.h"
 
@@ -71,7 +72,7 @@ class TrainingGoldenTest : public ::testing::TestWithParam<const char*> {
   // Runs the golden's job to its end, alone or beside a second one, with everything or a random part of it granted.
   Outcome Train(unsigned seed, int num_jobs, TrainingOptions options) const {
     const TemporaryDirectory directory;
-    const std::unique_ptr<Backend> backend = CreateCpuBackend(1);
+    const std::unique_ptr<Backend> backend = MakeTestBackend(1);
     AdapterStore store(*backend, LoadModelDesc(model_path_)->linear_shapes());
     const auto model = Model::Load(
         model_path_, {.max_batch_rows = 512, .kv_blocks = kNumBlocks, .kv_block_size = kBlockSize}, *backend, store);
@@ -82,6 +83,7 @@ class TrainingGoldenTest : public ::testing::TestWithParam<const char*> {
     ManualExecutor io;
     options.max_running_jobs = num_jobs;
     TrainingSource source({.desc = &(*model)->desc(),
+                           .activations = (*model)->activation_dtype(),
                            .backend = backend.get(),
                            .pool = &pool,
                            .sequence_ids = &ids,

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "absl/strings/str_format.h"
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "kernels/copy.h"
@@ -46,9 +46,7 @@ absl::StatusOr<std::unique_ptr<CudaBackend>> CudaBackend::Create(const CudaOptio
 }
 
 std::string CudaBackend::name() const {
-  const cuda::DeviceInfo& device = runtime_.device();
-  return absl::StrFormat("cuda (%s, sm_%d%d, %d GiB%s)", device.name, device.major, device.minor,
-                         device.memory_bytes >> 30, options_.deterministic ? ", deterministic" : "");
+  return absl::StrCat("cuda (", cuda::Describe(runtime_.device()), options_.deterministic ? ", deterministic)" : ")");
 }
 
 std::unique_ptr<Matrix> CudaBackend::CreateMatrix(const TensorView& host) {

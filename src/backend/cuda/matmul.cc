@@ -37,7 +37,8 @@ class Statuses {
   cublasStatus_t first_ = CUBLAS_STATUS_SUCCESS;
 };
 
-// The library counts in columns: out^T [n, m] = op(b) [n, k] a^T [k, m], where a row-major matrix is its own transposed.
+// The library counts in columns: out^T [n, m] = op(b) [n, k] a^T [k, m], where a row-major matrix is its own
+// transposed.
 struct Problem {
   Product product;
   Layout b, a, out;

@@ -1,9 +1,9 @@
-// Products by cuBLASLt: out[m, n] (+)= a[m, k] b, with b as [n, k] (a forward's weight) or as [k, n]. Sums are f32, and f32
-// operands are multiplied as f32, not as tf32.
+// Products by cuBLASLt: out[m, n] (+)= a[m, k] b, with b as [n, k] (a forward's weight) or as [k, n]. Sums are f32, and
+// f32 operands are multiplied as f32, not as tf32.
 //
 // The algorithm is the library's choice for a bucket of m, asked for once for each (bucket, n, k, types, layout).
-// Deterministic: once for all m, and without split-k. A tile then takes all of k in one order wherever a row stands in it,
-// which is why a row's bits should not depend on m. NVIDIA promises that only for equal shapes; tools/gpu/check
+// Deterministic: once for all m, and without split-k. A tile then takes all of k in one order wherever a row stands in
+// it, which is why a row's bits should not depend on m. NVIDIA promises that only for equal shapes; tools/gpu/check
 // measures it.
 #pragma once
 
@@ -19,11 +19,11 @@
 namespace tandem::cuda {
 
 struct MatmulArgs {
-  const void* a = nullptr;           // [m, k]
-  const void* b = nullptr;           // [n, k] where transposed, else [k, n]
-  void* out = nullptr;               // [m, n]
-  DType type = DType::kF32;          // of a and b: f32 or bf16
-  DType out_type = DType::kF32;      // f32, or as a
+  const void* a = nullptr;       // [m, k]
+  const void* b = nullptr;       // [n, k] where transposed, else [k, n]
+  void* out = nullptr;           // [m, n]
+  DType type = DType::kF32;      // of a and b: f32 or bf16
+  DType out_type = DType::kF32;  // f32, or as a
   int64_t m = 0, n = 0, k = 0;
   bool transposed = true;
   bool accumulate = false;  // out += the product

@@ -1,6 +1,7 @@
 #include "backend/cuda/runtime.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -27,6 +28,10 @@ absl::StatusOr<Stream> MakeStream(int priority) {
 }
 
 }  // namespace
+
+std::string Describe(const DeviceInfo& device) {
+  return absl::StrCat(device.name, ", sm_", device.major, device.minor, ", ", device.memory_bytes >> 30, " GiB");
+}
 
 absl::StatusOr<DeviceInfo> FindDevice() {
   int count = 0;
@@ -81,12 +86,10 @@ absl::Status Runtime::Init() {
 
 Runtime::~Runtime() {
   cudaDeviceSynchronize();
-  const absl::MutexLock lock(&mutex_);
-  for (void* memory : host_memory_) cudaFreeHost(memory);
 }
 
 Runtime::Op::Op(Runtime& runtime, const char* name)
-    : runtime_(runtime), outer_(std::exchange(runtime.op_name_, name)), scratch_used_(runtime.lane().scratch.used) {
+    : runtime_(runtime), outer_(runtime.op_name_.exchange(name)), scratch_used_(runtime.lane().scratch.used) {
   nvtxRangePushA(name);
 }
 
@@ -99,7 +102,7 @@ Runtime::Op::~Op() {
 }
 
 void Runtime::Check(cudaError_t error) {
-  if (error != cudaSuccess) Fail(StatusOf(error, op_name_));
+  if (error != cudaSuccess) Fail(StatusOf(error, op_name_.load()));
 }
 
 void Runtime::Fail(absl::Status error) {
@@ -178,9 +181,12 @@ void* Runtime::Allocate(size_t bytes) {
   if (data == nullptr) {
     // Slow, but a job that is too large must not take the daemon with it.
     LOG_WARN("cuda: no room on the device for {} MiB: taking host memory", bytes >> 20);
-    CHECK(cudaMallocHost(&data, std::max<size_t>(bytes, 1)) == cudaSuccess) << "out of memory: " << bytes << " bytes";
+    // After a lost device's end nothing is computed with it any more: any memory will do.
+    const bool pinned = cudaMallocHost(&data, std::max<size_t>(bytes, 1)) == cudaSuccess;
+    if (!pinned && !alive_) data = std::malloc(std::max<size_t>(bytes, 1));
+    CHECK(data != nullptr) << "out of memory: " << bytes << " bytes";
     const absl::MutexLock lock(&mutex_);
-    host_memory_.push_back(data);
+    host_memory_.emplace(data, pinned ? Memory::kPinned : Memory::kPlain);
   }
   const absl::MutexLock lock(&transfer_mutex_);
   Check(cudaMemsetAsync(data, 0, bytes, transfer_.get()));
@@ -191,9 +197,8 @@ void* Runtime::Allocate(size_t bytes) {
 void Runtime::Free(void* data) {
   {
     const absl::MutexLock lock(&mutex_);
-    const auto found = std::find(host_memory_.begin(), host_memory_.end(), data);
-    if (found != host_memory_.end()) {
-      cudaFreeHost(data);
+    if (const auto found = host_memory_.find(data); found != host_memory_.end()) {
+      found->second == Memory::kPinned ? static_cast<void>(cudaFreeHost(data)) : std::free(data);
       host_memory_.erase(found);
       return;
     }

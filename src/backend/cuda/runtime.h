@@ -21,6 +21,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,9 @@ struct DeviceInfo {
   int num_sms = 0;
   size_t memory_bytes = 0;
 };
+
+// "NVIDIA H200, sm_90, 139 GiB"
+std::string Describe(const DeviceInfo& device);
 
 // UNAVAILABLE where there is no driver or device, with the reason.
 absl::StatusOr<DeviceInfo> FindDevice();
@@ -150,7 +154,6 @@ class Runtime {
   void* AddResult(size_t bytes, std::function<void(const void*)> take);
   void RunBody(Phase phase, Repeats::Body& repeated, const std::function<void()>& body);
   GraphExec Capture(Repeats::Body& repeated, const std::function<void()>& body);
-  void CheckOutOfMemory(const void* data);
 
   const DeviceInfo device_;
   Arena arena_;
@@ -160,7 +163,7 @@ class Runtime {
   Mirror result_mirror_;
   std::vector<PendingResult> results_;
   std::vector<void*> retired_;  // scratch that was outgrown: free at Finish
-  const char* op_name_ = "start";
+  std::atomic<const char*> op_name_{"start"};  // innermost
   bool backward_ = false;
   int units_ = 0;                  // of backward since the last Finish
   Phase phase_ = Phase::kRun;      // of body_
@@ -170,7 +173,8 @@ class Runtime {
   std::atomic<bool> failed_{false}, alive_{true};
   mutable absl::Mutex mutex_;
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
-  std::vector<void*> host_memory_ ABSL_GUARDED_BY(mutex_);  // that Allocate took instead
+  enum class Memory { kPinned, kPlain };
+  std::unordered_map<void*, Memory> host_memory_ ABSL_GUARDED_BY(mutex_);  // that Allocate took instead
   Stream transfer_ ABSL_GUARDED_BY(transfer_mutex_);
   absl::Mutex transfer_mutex_;
 };

@@ -75,13 +75,12 @@ TEST_P(MatmulTest, EqualsTheProduct) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Types, MatmulTest,
-    testing::Values(std::tuple(DType::kF32, DType::kF32, true, false, false),
-                    std::tuple(DType::kF32, DType::kF32, false, true, false),
-                    std::tuple(DType::kBf16, DType::kBf16, true, true, false),
-                    std::tuple(DType::kBf16, DType::kBf16, false, false, true),
-                    std::tuple(DType::kBf16, DType::kF32, true, false, true)));
+INSTANTIATE_TEST_SUITE_P(Types, MatmulTest,
+                         testing::Values(std::tuple(DType::kF32, DType::kF32, true, false, false),
+                                         std::tuple(DType::kF32, DType::kF32, false, true, false),
+                                         std::tuple(DType::kBf16, DType::kBf16, true, true, false),
+                                         std::tuple(DType::kBf16, DType::kBf16, false, false, true),
+                                         std::tuple(DType::kBf16, DType::kF32, true, false, true)));
 
 TEST(MatmulBucket, RowsAreRoundedUpToFewSizes) {
   const std::pair<int64_t, int64_t> want[] = {{1, 1},   {2, 2},   {3, 4},     {9, 16},    {17, 24},

@@ -84,7 +84,8 @@ TEST_F(RuntimeTest, ScratchThatIsOutgrownStaysUntilFinish) {
 
 TEST_F(RuntimeTest, APlanIsMadeOncePerStepForTheSameSequences) {
   const std::vector<BlockId> blocks = {3, 1};
-  const std::vector<SequenceRows> one = {{.num_rows = 2, .blocks = blocks}}, other = {{.num_rows = 3, .blocks = blocks}};
+  const std::vector<SequenceRows> one = {{.num_rows = 2, .blocks = blocks}},
+                                  other = {{.num_rows = 3, .blocks = blocks}};
   struct Plan {
     int made;
   };

@@ -1,0 +1,173 @@
+#include "prefill.h"
+
+#include "../common/launch.h"
+#include "../common/vector.h"
+#include "online_softmax.h"
+
+namespace tandem::kernels {
+namespace {
+
+constexpr int kWarps = 4, kThreads = kWarps * kWarpSize;
+constexpr int kKeys = 64;  // of a step
+
+template <int kDim>
+constexpr int kMmaRows = PrefillTileRows(kDim) / (16 * kWarps);  // MMA tiles of rows that a warp owns
+
+template <int kDim>
+constexpr size_t kSharedBytes = (PrefillTileRows(kDim) + 2 * kKeys) * kDim * sizeof(bf16);
+
+// One CTA's tile: where its rows are and which keys they see.
+struct Tile {
+  AttentionSpan span;
+  int kv_head, first, end_row;              // packed rows [first, end_row)
+  int first_position, end_position, begin;  // keys [begin, end_position), begin a multiple of kKeys
+};
+
+__device__ __forceinline__ Tile TileOf(const AttentionArgs& args, const RowTile& item, int rows) {
+  Tile tile = {.span = args.spans[item.span], .kv_head = static_cast<int>(blockIdx.y), .first = item.first};
+  tile.end_row = min(tile.first + rows, tile.span.num_rows * args.group);
+  tile.first_position = PackedPosition(tile.span, args.group, tile.first);
+  tile.end_position = PackedPosition(tile.span, args.group, tile.end_row - 1) + 1;
+  tile.begin = FirstSeen(tile.first_position, args.window) / kKeys * kKeys;
+  return tile;
+}
+
+// Of the 16 rows of the tile from `row` on.
+__device__ __forceinline__ RowMask MaskOf(const AttentionArgs& args, const Tile& tile, int row) {
+  const int packed = tile.first + row + threadIdx.x % kWarpSize / 4;
+  return {{PackedPosition(tile.span, args.group, packed), PackedPosition(tile.span, args.group, packed + 8)},
+          args.window};
+}
+
+// Rows of the output go through the shared memory of the warp's own rows of Q, to be written 16 bytes at a time.
+template <int kDim>
+__device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile& tile, bf16* q, int row,
+                                          const OnlineSoftmax& softmax, const float (&o)[kDim / 8][4]) {
+  const int lane = threadIdx.x % kWarpSize, g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = row + g + 8 * half;
+    const float inverse = 1.0f / softmax.sum[half];
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      *reinterpret_cast<uint32_t*>(q + TileOffset<kDim>(r, n) + 2 * t) =
+          PackBf16(o[n][2 * half] * inverse, o[n][2 * half + 1] * inverse);
+    }
+    if (args.lse != nullptr && t == 0 && tile.first + r < tile.end_row) {
+      const float factor = ScoreScale{args.scale, args.soft_cap}.factor();
+      args.lse[PackedIndex(tile.span, args.kv, args.group, tile.kv_head, tile.first + r)] =
+          kLn2 * fmaf(softmax.max[half], factor, log2f(softmax.sum[half]));
+    }
+  }
+  __syncwarp();
+  constexpr int kChunks = kDim / 8;
+#pragma unroll 4
+  for (int i = lane; i < 16 * kChunks; i += kWarpSize) {
+    const int r = row + i / kChunks, chunk = i % kChunks, packed = tile.first + r;
+    if (packed >= tile.end_row || chunk * 8 >= args.kv.head_dim) continue;
+    const int64_t to = PackedOffset(tile.span, args.kv, args.group, tile.kv_head, packed) + chunk * 8;
+    StoreVector(static_cast<bf16*>(args.out) + to, LoadVector(q + TileOffset<kDim>(r, chunk)));
+  }
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kThreads, kDim <= 128 ? 2 : 1)
+    PrefillKernel(AttentionArgs args, const RowTile* __restrict__ tiles) {
+  constexpr int kRows = PrefillTileRows(kDim), kM = kMmaRows<kDim>;
+  TANDEM_DYNAMIC_SHARED(bf16, q);  // [kRows, kDim], then K and V [kKeys, kDim]
+  bf16 *keys = q + kRows * kDim, *values = keys + kKeys * kDim;
+  const Tile tile = TileOf(args, tiles[blockIdx.x], kRows);
+  const int32_t* blocks = args.blocks + tile.span.first_block;
+  const int thread = threadIdx.x, first_row = thread / kWarpSize * 16 * kM;
+  const auto load = [&](bf16* to, const void* from, int position) {
+    LoadPositions<kDim, kKeys, kThreads>(to, from, args.kv, blocks, tile.kv_head, position, tile.end_position, thread);
+    CpAsyncCommit();
+  };
+
+  LoadPackedRows<kDim, kRows, kThreads>(q, args.q, tile.span, args.kv, args.group, tile.kv_head, tile.first, 0,
+                                        tile.end_row, thread);
+  load(keys, args.kv.keys, tile.begin);
+
+  const ScoreScale scale{args.scale, args.soft_cap};
+  OnlineSoftmax softmax[kM];
+  float o[kM][kDim / 8][4] = {};
+
+  for (int position = tile.begin; position < tile.end_position; position += kKeys) {
+    CpAsyncWait<0>();
+    __syncthreads();  // K is there, and nobody reads the last V any more
+    load(values, args.kv.values, position);
+
+    float s[kM][kKeys / 8][4] = {};
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      uint32_t a[kM][4];
+#pragma unroll
+      for (int m = 0; m < kM; ++m) FragmentA<kDim>(a[m], q, first_row + 16 * m, k);
+#pragma unroll
+      for (int n = 0; n < kKeys / 16; ++n) {
+        uint32_t b[2][2];
+        FragmentBOfRows<kDim>(b, keys, 16 * n, k);
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+          MmaBf16(s[m][2 * n], a[m], b[0]);
+          MmaBf16(s[m][2 * n + 1], a[m], b[1]);
+        }
+      }
+    }
+
+    CpAsyncWait<0>();
+    __syncthreads();  // V is there, and nobody reads K any more
+    if (position + kKeys < tile.end_position) load(keys, args.kv.keys, position + kKeys);
+
+    const bool masked =
+        position + kKeys > tile.first_position + 1 || (args.window > 0 && position + args.window < tile.end_position);
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+      float rescale[2];
+      CapScores(s[m], scale);
+      // Positions are worked out anew where they are asked for: few steps are masked, and registers are dear.
+      if (masked) MaskScores(s[m], MaskOf(args, tile, first_row + 16 * m), position);
+      softmax[m].Update(s[m], scale.factor(), rescale);
+      RescaleRows(o[m], rescale);
+    }
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      uint32_t p[kM][4];
+#pragma unroll
+      for (int m = 0; m < kM; ++m) FragmentOfResults(p[m], s[m][2 * k], s[m][2 * k + 1]);
+#pragma unroll
+      for (int n = 0; n < kDim / 16; ++n) {
+        uint32_t b[2][2];
+        FragmentB<kDim>(b, values, 16 * k, n);
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+          MmaBf16(o[m][2 * n], p[m], b[0]);
+          MmaBf16(o[m][2 * n + 1], p[m], b[1]);
+        }
+      }
+    }
+  }
+
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+    softmax[m].Finish();
+    WriteRows<kDim>(args, tile, q, first_row + 16 * m, softmax[m], o[m]);
+  }
+}
+
+}  // namespace
+
+cudaError_t LaunchPrefillAttention(const AttentionArgs& args, const RowTile* tiles, int num_tiles,
+                                   cudaStream_t stream) {
+  if (args.type != Type::kBf16 || args.kv.type != Type::kBf16) return cudaErrorInvalidValue;
+  return ForHeadDim(args.kv.head_dim, [&]<int kDim>() {
+    return Launch(PrefillKernel<kDim>,
+                  {.grid = dim3(num_tiles, args.kv.num_kv_heads),
+                   .block = dim3(kThreads),
+                   .shared_bytes = kSharedBytes<kDim>,
+                   .stream = stream},
+                  args, tiles);
+  });
+}
+
+}  // namespace tandem::kernels

@@ -1,0 +1,126 @@
+// What the attention kernels do with tiles of bf16 rows: from global memory and the paged pool to swizzled shared
+// memory, from there to MMA fragments.
+#pragma once
+
+#include "../common/ptx.h"
+#include "../common/reduce.h"
+#include "../common/types.h"
+#include "kv_layout.h"
+#include "swizzle.h"
+
+namespace tandem::kernels {
+
+inline constexpr float kLog2E = 1.4426950408889634f;
+inline constexpr float kLn2 = 0.6931471805599453f;
+inline constexpr float kInfinity = __builtin_huge_valf();
+
+// head_dim as the kernels' templates know it.
+template <typename Fn>
+cudaError_t ForHeadDim(int head_dim, Fn&& fn) {
+  if (head_dim <= 0 || head_dim > 256 || head_dim % 16 != 0) return cudaErrorInvalidValue;
+  if (head_dim <= 64) return fn.template operator()<64>();
+  if (head_dim <= 96) return fn.template operator()<96>();
+  if (head_dim <= 128) return fn.template operator()<128>();
+  return fn.template operator()<256>();
+}
+
+// --- filling tiles: by kThreads threads of which the caller is `thread`
+// -----------------------------------------------
+
+// Rows [first, first + kRows) of the packed rows of q (or out, dout): zeros outside of [begin, end) and behind
+// head_dim.
+template <int kDim, int kRows, int kThreads>
+__device__ __forceinline__ void LoadPackedRows(bf16* tile, const void* rows, const AttentionSpan& span,
+                                               const KvPool& pool, int group, int kv_head, int first, int begin,
+                                               int end, int thread) {
+  constexpr int kChunks = kDim / 8;
+#pragma unroll 4
+  for (int i = thread; i < kRows * kChunks; i += kThreads) {
+    const int row = i / kChunks, chunk = i % kChunks, packed = first + row;
+    const bool valid = packed >= begin && packed < end && chunk * 8 < pool.head_dim;
+    const int64_t offset = valid ? PackedOffset(span, pool, group, kv_head, packed) + chunk * 8 : 0;
+    CpAsync16OrZero(tile + TileOffset<kDim>(row, chunk), static_cast<const bf16*>(rows) + offset, valid);
+  }
+}
+
+// Positions [position, position + kRows) of keys or values, `position` a multiple of 16: zeros from `end` on, where
+// the pool may hold anything, and behind head_dim.
+template <int kDim, int kRows, int kThreads>
+__device__ __forceinline__ void LoadPositions(bf16* tile, const void* half_of_pool, const KvPool& pool,
+                                              const int32_t* blocks, int kv_head, int position, int end, int thread) {
+  constexpr int kChunks = kDim / 8;
+#pragma unroll
+  for (int page = 0; page < kRows; page += kPageGrain) {
+    const bool there = position + page < end;
+    const bf16* from = static_cast<const bf16*>(half_of_pool);
+    if (there) from += PositionOffset(pool, blocks, position + page, kv_head);
+#pragma unroll
+    for (int i = thread; i < kPageGrain * kChunks; i += kThreads) {
+      const int row = i / kChunks, chunk = i % kChunks;
+      const bool valid = position + page + row < end && chunk * 8 < pool.head_dim;
+      CpAsync16OrZero(tile + TileOffset<kDim>(page + row, chunk), valid ? from + row * pool.head_dim + chunk * 8 : from,
+                      valid);
+    }
+  }
+}
+
+// --- fragments (register layouts in common/ptx.h)
+// ---------------------------------------------------------------------
+
+// A[16, 16]: rows [row, row + 16) and columns [16 k, + 16) of a tile.
+template <int kDim>
+__device__ __forceinline__ void FragmentA(uint32_t (&a)[4], const bf16* tile, int row, int k) {
+  const int lane = threadIdx.x % kWarpSize;
+  LdMatrix(a, tile + TileOffset<kDim>(row + lane % 16, 2 * k + lane / 16));
+}
+
+// Two B[16, 8] side by side of B = tile^T: columns n are rows [row, row + 16) of the tile, k its columns [16 k, + 16).
+template <int kDim>
+__device__ __forceinline__ void FragmentBOfRows(uint32_t (&b)[2][2], const bf16* tile, int row, int k) {
+  const int lane = threadIdx.x % kWarpSize;
+  uint32_t r[4];
+  LdMatrix(r, tile + TileOffset<kDim>(row + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+  b[0][0] = r[0];
+  b[0][1] = r[1];
+  b[1][0] = r[2];
+  b[1][1] = r[3];
+}
+
+// Two B[16, 8] side by side of B = tile: k are rows [row, row + 16) of the tile, columns n its columns [16 n, + 16).
+template <int kDim>
+__device__ __forceinline__ void FragmentB(uint32_t (&b)[2][2], const bf16* tile, int row, int n) {
+  const int lane = threadIdx.x % kWarpSize;
+  uint32_t r[4];
+  LdMatrixTransposed(r, tile + TileOffset<kDim>(row + lane % 16, 2 * n + lane / 16));
+  b[0][0] = r[0];
+  b[0][1] = r[1];
+  b[1][0] = r[2];
+  b[1][1] = r[3];
+}
+
+// A[16, 16] of two results D[16, 8] side by side: the output of one product becomes the left operand of the next.
+__device__ __forceinline__ void FragmentOfResults(uint32_t (&a)[4], const float (&left)[4], const float (&right)[4]) {
+  a[0] = PackBf16(left[0], left[1]);
+  a[1] = PackBf16(left[2], left[3]);
+  a[2] = PackBf16(right[0], right[1]);
+  a[3] = PackBf16(right[2], right[3]);
+}
+
+// --- scores
+// -----------------------------------------------------------------------------------------------------------
+
+// tanh by one exponential: absolute error about 1e-7, which a cap of 50 turns into 5e-6 of a score.
+__device__ __forceinline__ float Tanh(float x) {
+  return 1.0f - 2.0f / (Exp2(2.0f * kLog2E * x) + 1.0f);
+}
+
+// A score in units of log 2 is factor() * Raw(q.k): without a cap the factor folds into the exponent's multiply-add.
+struct ScoreScale {
+  float scale, soft_cap;
+  __device__ __forceinline__ float Raw(float product) const {
+    return soft_cap > 0 ? soft_cap * Tanh(product * scale / soft_cap) : product;
+  }
+  __device__ __forceinline__ float factor() const { return soft_cap > 0 ? kLog2E : scale * kLog2E; }
+};
+
+}  // namespace tandem::kernels
