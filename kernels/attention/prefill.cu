@@ -8,27 +8,28 @@ namespace tandem::kernels {
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarpSize;
-constexpr int kKeys = 64;  // of a step
 
+template <int kDim>
+constexpr int kKeysOf = kDim <= 128 ? 64 : 32;  // of a step
 template <int kDim>
 constexpr int kMmaRows = PrefillTileRows(kDim) / (16 * kWarps);  // MMA tiles of rows that a warp owns
 
 template <int kDim>
-constexpr size_t kSharedBytes = (PrefillTileRows(kDim) + 2 * kKeys) * kDim * sizeof(bf16);
+constexpr size_t kSharedBytes = (PrefillTileRows(kDim) + 3 * kKeysOf<kDim>)*kDim * sizeof(bf16);
 
 // One CTA's tile: where its rows are and which keys they see.
 struct Tile {
   AttentionSpan span;
   int kv_head, first, end_row;              // packed rows [first, end_row)
-  int first_position, end_position, begin;  // keys [begin, end_position), begin a multiple of kKeys
+  int first_position, end_position, begin;  // keys [begin, end_position), begin a multiple of a step's
 };
 
-__device__ __forceinline__ Tile TileOf(const AttentionArgs& args, const RowTile& item, int rows) {
+__device__ __forceinline__ Tile TileOf(const AttentionArgs& args, const RowTile& item, int rows, int keys) {
   Tile tile = {.span = args.spans[item.span], .kv_head = static_cast<int>(blockIdx.y), .first = item.first};
   tile.end_row = min(tile.first + rows, tile.span.num_rows * args.group);
   tile.first_position = PackedPosition(tile.span, args.group, tile.first);
   tile.end_position = PackedPosition(tile.span, args.group, tile.end_row - 1) + 1;
-  tile.begin = FirstSeen(tile.first_position, args.window) / kKeys * kKeys;
+  tile.begin = FirstSeen(tile.first_position, args.window) / keys * keys;
   return tile;
 }
 
@@ -71,12 +72,11 @@ __device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile&
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(kThreads, kDim <= 128 ? 2 : 1)
-    PrefillKernel(AttentionArgs args, const RowTile* __restrict__ tiles) {
-  constexpr int kRows = PrefillTileRows(kDim), kM = kMmaRows<kDim>;
-  TANDEM_DYNAMIC_SHARED(bf16, q);  // [kRows, kDim], then K and V [kKeys, kDim]
-  bf16 *keys = q + kRows * kDim, *values = keys + kKeys * kDim;
-  const Tile tile = TileOf(args, tiles[blockIdx.x], kRows);
+__global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args, const RowTile* __restrict__ tiles) {
+  constexpr int kRows = PrefillTileRows(kDim), kKeys = kKeysOf<kDim>, kM = kMmaRows<kDim>;
+  TANDEM_DYNAMIC_SHARED(bf16, q);  // [kRows, kDim], then V and two times K [kKeys, kDim]
+  bf16 *const values = q + kRows * kDim, *const all_keys = values + kKeys * kDim;
+  const Tile tile = TileOf(args, tiles[blockIdx.x], kRows, kKeys);
   const int32_t* blocks = args.blocks + tile.span.first_block;
   const int thread = threadIdx.x, first_row = thread / kWarpSize * 16 * kM;
   const auto load = [&](bf16* to, const void* from, int position) {
@@ -86,16 +86,19 @@ __global__ void __launch_bounds__(kThreads, kDim <= 128 ? 2 : 1)
 
   LoadPackedRows<kDim, kRows, kThreads>(q, args.q, tile.span, args.kv, args.group, tile.kv_head, tile.first, 0,
                                         tile.end_row, thread);
-  load(keys, args.kv.keys, tile.begin);
+  load(all_keys, args.kv.keys, tile.begin);
 
   const ScoreScale scale{args.scale, args.soft_cap};
   OnlineSoftmax softmax[kM];
   float o[kM][kDim / 8][4] = {};
 
-  for (int position = tile.begin; position < tile.end_position; position += kKeys) {
+  for (int position = tile.begin, parity = 0; position < tile.end_position; position += kKeys, parity ^= 1) {
     CpAsyncWait<0>();
-    __syncthreads();  // K is there, and nobody reads the last V any more
+    __syncthreads();  // K is there, and nobody reads the last V and K any more
+    // Both are asked for here, while no scores are held: registers are dear.
     load(values, args.kv.values, position);
+    load(all_keys + (parity ^ 1) * kKeys * kDim, args.kv.keys, position + kKeys);
+    const bf16* keys = all_keys + parity * kKeys * kDim;
 
     float s[kM][kKeys / 8][4] = {};
 #pragma unroll
@@ -115,10 +118,8 @@ __global__ void __launch_bounds__(kThreads, kDim <= 128 ? 2 : 1)
       }
     }
 
-    CpAsyncWait<0>();
-    __syncthreads();  // V is there, and nobody reads K any more
-    if (position + kKeys < tile.end_position) load(keys, args.kv.keys, position + kKeys);
-
+    CpAsyncWait<1>();
+    __syncthreads();  // V is there
     const bool masked =
         position + kKeys > tile.first_position + 1 || (args.window > 0 && position + args.window < tile.end_position);
 #pragma unroll
@@ -147,6 +148,7 @@ __global__ void __launch_bounds__(kThreads, kDim <= 128 ? 2 : 1)
       }
     }
   }
+  CpAsyncWait<0>();
 
 #pragma unroll
   for (int m = 0; m < kM; ++m) {

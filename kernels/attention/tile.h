@@ -25,7 +25,6 @@ cudaError_t ForHeadDim(int head_dim, Fn&& fn) {
 }
 
 // --- filling tiles: by kThreads threads of which the caller is `thread`
-// -----------------------------------------------
 
 // Rows [first, first + kRows) of the packed rows of q (or out, dout): zeros outside of [begin, end) and behind
 // head_dim.
@@ -65,7 +64,6 @@ __device__ __forceinline__ void LoadPositions(bf16* tile, const void* half_of_po
 }
 
 // --- fragments (register layouts in common/ptx.h)
-// ---------------------------------------------------------------------
 
 // A[16, 16]: rows [row, row + 16) and columns [16 k, + 16) of a tile.
 template <int kDim>
@@ -107,7 +105,6 @@ __device__ __forceinline__ void FragmentOfResults(uint32_t (&a)[4], const float 
 }
 
 // --- scores
-// -----------------------------------------------------------------------------------------------------------
 
 // tanh by one exponential: absolute error about 1e-7, which a cap of 50 turns into 5e-6 of a score.
 __device__ __forceinline__ float Tanh(float x) {
