@@ -10,8 +10,8 @@
 namespace tandem::optest {
 namespace {
 
-constexpr int kDraws = 24000, kBatch = 600;
-// A token that is expected so often and never drawn in kDraws was left out: by chance it happens once in 10^10 cases.
+constexpr int kBatch = 600, kBatches = 40;
+// A token that is expected so often and never drawn was left out: by chance it happens once in 10^10 cases.
 constexpr double kSurely = 25;
 
 struct Case {
@@ -65,6 +65,8 @@ class SamplingGoldenTest : public OpTest {
     return cases;
   }
 
+  int draws() const { return kBatch * Repetitions(kBatches); }
+
   std::vector<int> CountDraws(const Case& c) {
     std::vector<int> counts(c.logits.size());
     std::vector<float> rows;
@@ -75,12 +77,13 @@ class SamplingGoldenTest : public OpTest {
       request.banned = c.banned;
       request.params.seed = 12;
     }
-    for (int first = 0; first < kDraws; first += kBatch) {
+    for (int first = 0; first < draws(); first += kBatch) {
       for (int i = 0; i < kBatch; ++i) requests[i].index = first + i;
       GuardedTensor logits(backend(), {kBatch, static_cast<int64_t>(c.logits.size())});
       logits.Write(rows);
       std::vector<int32_t> ids(kBatch, -77);
       ops::Sample(backend(), logits.view(), requests, ids, {});
+      Finish();
       for (const int32_t id : ids) ++counts.at(id);
     }
     return counts;
@@ -94,7 +97,7 @@ TEST_P(SamplingGoldenTest, TheSameTokensAreLeftWithTheSameProbabilities) {
     double chi_square = 0, rest_want = 0, rest_count = 0;
     int cells = 0;
     for (size_t id = 0; id < counts.size(); ++id) {
-      const double expected = c.probabilities[id] * kDraws;
+      const double expected = c.probabilities[id] * draws();
       if (c.probabilities[id] == 0) {
         EXPECT_EQ(counts[id], 0) << "transformers leaves token " << id << " out";
       } else if (expected < kSurely) {
