@@ -131,7 +131,7 @@ absl::Status RunRound(std::vector<Workload>& workloads, const std::optional<Peer
 int Main(int argc, char** argv) {
   CLI::App app{"Tokens per second of a model, next to the machine's limits.", "engine_benchmark"};
   std::string directory, json_path;
-  int rounds = 5, window = 1024, decode_position = 127;
+  int rounds = 5, window = 1024, decode_position = 32;
   BackendOptions options = {.kind = BackendKind::kCpu, .threads = 2};
   std::vector<std::string> wanted = {"prefill128", "prefill512", "decode1", "decode4",
                                      "decode8",    "decode16",   "train256"};
@@ -144,7 +144,7 @@ int Main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--window", window, "Of training: rows a pass")->check(CLI::Range(1, 65536))->capture_default_str();
-  app.add_option("--decode-position", decode_position, "Tokens before the one that is decoded")->capture_default_str();
+  app.add_option("--decode-position", decode_position, "Tokens before the first that is decoded")->capture_default_str();
   app.add_option("--json", json_path, "Where the figures go as JSON");
   Peer peer;
   std::string peer_arguments;

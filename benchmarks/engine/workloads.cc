@@ -14,11 +14,11 @@ absl::StatusOr<std::unique_ptr<Workloads>> Workloads::Load(const std::string& di
   ASSIGN_OR_RETURN(const ModelDesc desc, LoadModelDesc(directory));
   ASSIGN_OR_RETURN(loaded->backend_, CreateBackend(options));
   loaded->adapters_ = std::make_unique<AdapterStore>(*loaded->backend_, desc.linear_shapes());
-  const int decode_blocks = size.max_sequences * (size.decode_position / kBlockSize + 1);
+  const int decode_blocks = size.max_sequences * ((size.decode_position + kDecodeSteps) / kBlockSize + 1);
   loaded->blocks_.resize(std::max(decode_blocks, (size.max_tokens + kBlockSize - 1) / kBlockSize));
   std::iota(loaded->blocks_.begin(), loaded->blocks_.end(), 0);
   const ModelOptions model_options = {.max_batch_rows = std::max(size.max_tokens, size.max_sequences),
-                                      .max_context = std::max(size.max_tokens, size.decode_position + 1),
+                                      .max_context = std::max(size.max_tokens, size.decode_position + kDecodeSteps),
                                       .kv_blocks = static_cast<int>(loaded->blocks_.size()),
                                       .kv_block_size = kBlockSize};
   ASSIGN_OR_RETURN(loaded->model_, Model::Load(directory, model_options, *loaded->backend_, *loaded->adapters_));
