@@ -51,7 +51,7 @@ def decode(model, sequences, position):
 
     def step():
         model(token, past_key_values=cache, use_cache=True)
-        cache.crop(position)  # the next round decodes at the same place
+        cache.crop(-1)  # the next round decodes at the same place
     return sequences / median_seconds(step)
 
 

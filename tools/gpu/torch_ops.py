@@ -48,12 +48,12 @@ def attention(size):
     heads, head_dim = size["heads"].split("x")
     query_heads, kv_heads = map(int, heads.split(":"))
     rows, context = int(size["m"]), int(size["context"])
-    q, k, v = random(1, query_heads, rows, int(head_dim)), *(random(1, kv_heads, context, int(head_dim)) for _ in range(2))
-    mask = None
-    if 1 < rows < context:  # the last rows of a sequence
-        mask = torch.ones(rows, context, dtype=torch.bool, device=DEVICE).tril(context - rows)
-    return lambda q, k, v: functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=rows == context, enable_gqa=True), (q, k, v)
+    # DeviceSpeedCases has whole prompts, and decodes of sequences that are equally long.
+    causal = rows == context
+    sequences, each = (1, context) if causal else (rows, context // rows)
+    q = random(sequences, query_heads, rows // sequences, int(head_dim))
+    k, v = (random(sequences, kv_heads, each, int(head_dim)) for _ in range(2))
+    return lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True), (q, k, v)
 
 
 def prepare(op, size):
