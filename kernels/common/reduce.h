@@ -21,6 +21,12 @@ struct Max {
     return a > b ? a : b;
   }
 };
+struct Min {
+  template <typename T>
+  __device__ __forceinline__ T operator()(T a, T b) const {
+    return a < b ? a : b;
+  }
+};
 
 // Over groups of kWidth neighbouring lanes (a power of two).
 template <int kWidth = kWarpSize, typename T, typename Combine>

@@ -5,19 +5,10 @@
 
 #include "backend/cpu/sampling/logit_rules.h"
 #include "backend/cpu/sampling/row_ops.h"
+#include "backend/uniform.h"
 
 namespace tandem::cpu {
 namespace {
-
-// splitmix64 (Steele, Lea, Flood 2014): one draw in [0, 1) that depends on (seed, index) alone, so a request gives the
-// same tokens whatever runs beside it.
-double Uniform(uint64_t seed, uint64_t index) {
-  uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15ull;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  z ^= z >> 31;
-  return static_cast<double>(z >> 11) * 0x1.0p-53;
-}
 
 double SumOfWeights(std::span<const Candidate> candidates) {
   double sum = 0;
@@ -52,6 +43,8 @@ int32_t TokenSampler::Draw(const SampleRequest& request, std::span<const float> 
                          params.typical_p < 1.0f;
   if (!truncates) return DrawFromAll(logits, max, params.temperature, u);
   Truncate(params, logits, max);
+  // In the order of ids, which does not depend on how the selection moved them about.
+  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
   // The first at which the running sum passes u times the total; the last one where rounding keeps it from that.
   const double bound = u * SumOfWeights(candidates_);
   double sum = 0;
@@ -109,7 +102,7 @@ void TokenSampler::Truncate(const SamplingParams& params, std::span<const float>
     candidates_.resize(ids_.size());
     for (size_t i = 0; i < ids_.size(); ++i) {
       const float weight = weights_[ids_[i]];
-      candidates_[i] = {.key = -weight, .weight = weight, .id = ids_[i]};
+      candidates_[i] = {.key = -logits[ids_[i]], .weight = weight, .id = ids_[i]};
     }
   }
   if (params.top_p < 1.0f) candidates_.resize(SelectMass(candidates_, params.top_p * mass));

@@ -1,0 +1,19 @@
+#include "embedding.h"
+
+#include "backend/cuda/cuda_backend.h"
+
+namespace tandem {
+
+void CudaBackend::Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) {
+  const cuda::Runtime::Op op(runtime_, "Embedding");
+  const CudaMatrix& from = CudaMatrix::Of(table);
+  runtime_.Launch(kernels::LaunchGatherRows, kernels::RowCopyArgs{.from_type = cuda::TypeOf(from.dtype()),
+                                                                  .to_type = cuda::TypeOf(x.dtype),
+                                                                  .from = from.data(),
+                                                                  .numbers = runtime_.ToDevice(ids).data(),
+                                                                  .to = x.data,
+                                                                  .rows = x.rows(),
+                                                                  .columns = x.shape[1]});
+}
+
+}  // namespace tandem
