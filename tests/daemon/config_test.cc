@@ -100,6 +100,8 @@ TEST(ConfigTest, RefusesWhatDoesNotFitTogether) {
               HasSubstr("adapters.load[0].name is 'a/b'"));
   EXPECT_THAT(Error("{model: {path: m}, adapters: {load: [{name: a, path: p}, {name: a, path: q}]}}"),
               HasSubstr("adapters.load has 'a' twice"));
+  EXPECT_THAT(Error("{model: {path: m}, speculation: {prompt_lookup: {min_ngram: 5, max_ngram: 3}}}"),
+              HasSubstr("speculation.prompt_lookup.min_ngram is 5, want at most max_ngram, 3"));
 }
 
 TEST(ConfigTest, AnOpenAddressWantsCallersToShowWhoTheyAre) {
