@@ -19,5 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   static volatile unsigned sink;
   sink = sum;
+  (void)sink;
   return 0;
 }

@@ -1,5 +1,7 @@
 #include "serve/core/model_host.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -196,6 +198,7 @@ void ModelHost::Free() {
         +[](bool* leased) { return !*leased; }, &leased_));
   }
   loaded_.reset();
+  ::malloc_trim(0);  // glibc keeps what is small or fragmented; the next model may be far smaller
   const absl::MutexLock lock(&mutex_);
   slot_.reset();
 }
