@@ -1,6 +1,6 @@
 // Runs a model directory and says what share of the machine it reaches, limits measured in the same run:
 //
-//   engine_benchmark MODEL [--threads 2] [--rounds 5] [--only prefill128,decode1,...] [--json FILE]
+//   engine_benchmark MODEL [--device cpu] [--threads 2] [--rounds 5] [--only prefill128,decode1,...] [--json FILE]
 //                    [--peer PROGRAM --peer-model FILE [--peer-args "-rtr 1"]]
 //
 // Every round runs each workload once, the peer's directly after ours, so that a slow minute of the machine falls on
@@ -10,10 +10,12 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <map>
 #include <optional>
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -21,7 +23,7 @@
 #include "base/json.h"
 #include "engine/peer.h"
 #include "engine/workloads.h"
-#include "limits/limits.h"
+#include "limits/device_limits.h"
 
 namespace tandem::enginebench {
 namespace {
@@ -47,23 +49,47 @@ double Seconds(const std::function<int()>& run, int& tokens) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::vector<Workload> AllWorkloads(Workloads& model) {
+// "decode8": 8 sequences; "prefill128" and "train256": tokens.
+struct WorkloadName {
+  std::string kind;
+  int size = 0;
+};
+
+std::optional<WorkloadName> Parse(const std::string& name) {
+  const size_t digits = name.find_first_of("0123456789");
+  WorkloadName parsed = {.kind = name.substr(0, digits)};
+  const bool known = parsed.kind == "prefill" || parsed.kind == "decode" || parsed.kind == "train";
+  if (!known || digits == std::string::npos || !absl::SimpleAtoi(name.substr(digits), &parsed.size))
+    return std::nullopt;
+  return parsed.size > 0 ? std::optional(parsed) : std::nullopt;
+}
+
+std::vector<Workload> MakeWorkloads(const std::vector<WorkloadName>& names, int window, Workloads& model) {
   std::vector<Workload> all;
-  for (const int tokens : {128, 512}) {
-    all.push_back({.name = absl::StrCat("prefill", tokens),
-                   .run = [&model, tokens] { return model.Prefill(tokens); },
-                   .flops_per_run = tokens * model.layer_flops() + model.head_flops()});
+  for (const auto& [kind, size] : names) {
+    Workload& w = all.emplace_back(Workload{.name = absl::StrCat(kind, size)});
+    if (kind == "prefill") {
+      w.run = [&model, size = size] { return model.Prefill(size); };
+      w.flops_per_run = size * model.layer_flops() + model.head_flops();
+    } else if (kind == "decode") {
+      w.run = [&model, size = size] { return model.Decode(size); };
+      w.bytes_per_run = model.decode_weight_bytes();
+    } else {
+      // Forward and dX: the backbone's weights have no gradient.
+      w.run = [&model, size = size, window] { return model.TrainLora(size, std::min(size, window)); };
+      w.flops_per_run = 2 * size * (model.layer_flops() + model.head_flops());
+    }
   }
-  for (const int sequences : {1, 4, 8, 16}) {
-    all.push_back({.name = absl::StrCat("decode", sequences),
-                   .run = [&model, sequences] { return model.Decode(sequences); },
-                   .bytes_per_run = model.decode_weight_bytes()});
-  }
-  // Forward and dX: the backbone's weights have no gradient.
-  all.push_back({.name = "train256",
-                 .run = [&model] { return model.TrainLora(256, 256); },
-                 .flops_per_run = 2 * 256 * (model.layer_flops() + model.head_flops())});
   return all;
+}
+
+Workloads::Size SizeFor(const std::vector<WorkloadName>& names, int decode_position) {
+  Workloads::Size size = {.max_tokens = 128, .max_sequences = 1, .decode_position = decode_position};
+  for (const auto& [kind, count] : names) {
+    int& most = kind == "decode" ? size.max_sequences : size.max_tokens;
+    most = std::max(most, count);
+  }
+  return size;
 }
 
 Json Report(const Workload& w, const MachineLimits& limits) {
@@ -105,13 +131,20 @@ absl::Status RunRound(std::vector<Workload>& workloads, const std::optional<Peer
 int Main(int argc, char** argv) {
   CLI::App app{"Tokens per second of a model, next to the machine's limits.", "engine_benchmark"};
   std::string directory, json_path;
-  int threads = 2, rounds = 5;
-  std::vector<std::string> only;
+  int rounds = 5, window = 1024, decode_position = 32;
+  BackendOptions options = {.kind = BackendKind::kCpu, .threads = 2};
+  std::vector<std::string> wanted = {"prefill128", "prefill512", "decode1", "decode4",
+                                     "decode8",    "decode16",   "train256"};
   app.add_option("MODEL", directory, "A Hugging Face directory")->required();
-  app.add_option("--threads", threads)->check(CLI::Range(1, 1024))->capture_default_str();
+  const std::map<std::string, BackendKind> devices = {{"cpu", BackendKind::kCpu}, {"cuda", BackendKind::kCuda}};
+  app.add_option("--device", options.kind, "cpu or cuda")->transform(CLI::CheckedTransformer(devices));
+  app.add_option("--threads", options.threads)->check(CLI::Range(1, 1024))->capture_default_str();
   app.add_option("--rounds", rounds)->check(CLI::Range(1, 1000))->capture_default_str();
-  app.add_option("--only", only, "prefill128, prefill512, decode1, decode4, decode8, decode16, train256")
-      ->delimiter(',');
+  app.add_option("--only", wanted, "prefillN and trainN: N tokens; decodeN: N sequences")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--window", window, "Of training: rows a pass")->check(CLI::Range(1, 65536))->capture_default_str();
+  app.add_option("--decode-position", decode_position, "Tokens before the first that is decoded")->capture_default_str();
   app.add_option("--json", json_path, "Where the figures go as JSON");
   Peer peer;
   std::string peer_arguments;
@@ -121,20 +154,28 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   peer.arguments = absl::StrSplit(peer_arguments, ' ', absl::SkipEmpty());
 
-  auto model = Workloads::Load(directory, threads);
+  std::vector<WorkloadName> names;
+  for (const std::string& name : wanted) {
+    const std::optional<WorkloadName> parsed = Parse(name);
+    if (!parsed.has_value()) {
+      std::cerr << "engine_benchmark: no workload " << name << "; want prefillN, decodeN or trainN\n";
+      return 1;
+    }
+    names.push_back(*parsed);
+  }
+  const int threads = options.threads;
+  auto model = Workloads::Load(directory, options, SizeFor(names, decode_position));
   if (!model.ok()) {
     std::cerr << "engine_benchmark: " << model.status().message() << "\n";
     return 1;
   }
-  const MachineLimits limits = MeasureMachineLimits(threads);
+  const MachineLimits limits =
+      options.kind == BackendKind::kCpu ? MeasureMachineLimits(threads) : MeasureDeviceLimits((*model)->backend());
   std::cout << absl::StrFormat("%s; fp32 %.0f, bf16 dot %.0f GFLOP/s, stream %.1f GB/s\n", (*model)->backend().name(),
                                limits.flops_per_second * 1e-9, limits.bf16_flops_per_second * 1e-9,
                                limits.read_bytes_per_second * 1e-9);
-  std::vector<Workload> workloads = AllWorkloads(**model);
-  std::erase_if(workloads, [&](const Workload& w) {
-    return !only.empty() && std::find(only.begin(), only.end(), w.name) == only.end();
-  });
-  (*model)->Prefill(128);  // touches every weight and all scratch once
+  std::vector<Workload> workloads = MakeWorkloads(names, window, **model);
+  for (const Workload& w : workloads) w.run();  // touches every weight and all scratch once
   for (int round = 0; round < rounds; ++round) {
     const auto status = RunRound(workloads, peer.program.empty() ? std::nullopt : std::optional(peer), threads);
     if (status.ok()) continue;

@@ -1,28 +1,32 @@
 #include "engine/workloads.h"
 
+#include <algorithm>
 #include <numeric>
 
+#include "base/check.h"
 #include "base/status.h"
 
 namespace tandem::enginebench {
 
-absl::StatusOr<std::unique_ptr<Workloads>> Workloads::Load(const std::string& directory, int threads) {
-  auto loaded = std::unique_ptr<Workloads>(new Workloads());
+absl::StatusOr<std::unique_ptr<Workloads>> Workloads::Load(const std::string& directory, const BackendOptions& options,
+                                                           const Size& size) {
+  auto loaded = std::unique_ptr<Workloads>(new Workloads(size));
   ASSIGN_OR_RETURN(const ModelDesc desc, LoadModelDesc(directory));
-  loaded->backend_ = CreateCpuBackend(threads);
+  ASSIGN_OR_RETURN(loaded->backend_, CreateBackend(options));
   loaded->adapters_ = std::make_unique<AdapterStore>(*loaded->backend_, desc.linear_shapes());
-  loaded->blocks_.resize(kMaxSequences * kMaxTokens / kBlockSize);
+  const int decode_blocks = size.max_sequences * ((size.decode_position + kDecodeSteps) / kBlockSize + 1);
+  loaded->blocks_.resize(std::max(decode_blocks, (size.max_tokens + kBlockSize - 1) / kBlockSize));
   std::iota(loaded->blocks_.begin(), loaded->blocks_.end(), 0);
-  const ModelOptions options = {.max_batch_rows = kMaxTokens,
-                                .max_context = kMaxTokens,
-                                .kv_blocks = static_cast<int>(loaded->blocks_.size()),
-                                .kv_block_size = kBlockSize};
-  ASSIGN_OR_RETURN(loaded->model_, Model::Load(directory, options, *loaded->backend_, *loaded->adapters_));
+  const ModelOptions model_options = {.max_batch_rows = std::max(size.max_tokens, size.max_sequences),
+                                      .max_context = std::max(size.max_tokens, size.decode_position + kDecodeSteps),
+                                      .kv_blocks = static_cast<int>(loaded->blocks_.size()),
+                                      .kv_block_size = kBlockSize};
+  ASSIGN_OR_RETURN(loaded->model_, Model::Load(directory, model_options, *loaded->backend_, *loaded->adapters_));
   LoraWeights weights({.rank = 8, .alpha = 16, .targets = {LinearKind::kQProj, LinearKind::kVProj}},
                       desc.linear_shapes());
   weights.Initialize(0);
   loaded->trainer_ = std::make_unique<LoraTrainer>(weights, loaded->backend_.get(), loaded->adapters_.get());
-  loaded->tape_ = std::make_unique<Tape>(*loaded->backend_, desc, loaded->model_->activation_dtype(), kMaxTokens);
+  loaded->tape_ = std::make_unique<Tape>(*loaded->backend_, desc, loaded->model_->activation_dtype(), size.max_tokens);
   return loaded;
 }
 
@@ -36,26 +40,33 @@ void Workloads::Append(Batch& batch, Span span) const {
   batch.spans.push_back(span);
 }
 
+void Workloads::Run(const Batch& batch) {
+  const absl::Status status = model_->Run(batch).status;
+  CHECK(status.ok()) << status.ToString();
+}
+
 int Workloads::Prefill(int tokens) {
   Batch batch;
   Append(batch, {.sequence = 1, .num_rows = tokens, .blocks = Blocks(0)});
   batch.samples.push_back({.sequence = 1, .row = tokens - 1, .params = {.temperature = 0}});
-  model_->Run(batch);
+  Run(batch);
   return tokens;
 }
 
 int Workloads::Decode(int sequences) {
-  Batch batch;
-  for (int i = 0; i < sequences; ++i) {
-    Append(batch, {.sequence = i + 1,
-                   .kind = SpanKind::kDecode,
-                   .num_rows = 1,
-                   .first_position = kDecodePosition,
-                   .blocks = Blocks(i)});
-    batch.samples.push_back({.sequence = i + 1, .row = i, .params = {.temperature = 0}});
+  for (int step = 0; step < kDecodeSteps; ++step) {
+    Batch batch;
+    for (int i = 0; i < sequences; ++i) {
+      Append(batch, {.sequence = i + 1,
+                     .kind = SpanKind::kDecode,
+                     .num_rows = 1,
+                     .first_position = size_.decode_position + step,
+                     .blocks = Blocks(i)});
+      batch.samples.push_back({.sequence = i + 1, .row = i, .params = {.temperature = 0}});
+    }
+    Run(batch);
   }
-  model_->Run(batch);
-  return sequences;
+  return kDecodeSteps * sequences;
 }
 
 int Workloads::TrainLora(int tokens, int window) {
@@ -70,7 +81,7 @@ int Workloads::TrainLora(int tokens, int window) {
                    .first_position = begin,
                    .blocks = Blocks(0),
                    .tape = tape_.get()});
-    model_->Run(batch);
+    Run(batch);
   }
   Batch batch;
   for (int layer = model_->desc().num_layers - 1; layer >= trainer_->lowest_layer(); --layer) {
@@ -83,8 +94,10 @@ int Workloads::TrainLora(int tokens, int window) {
                                 .tape = tape_.get()});
     }
   }
-  model_->Run(batch);
-  trainer_->Step({}, 1e-4, tokens);
+  Run(batch);
+  CHECK(trainer_->Step({}, 1e-4, tokens).ok());
+  const absl::Status status = backend_->Finish();
+  CHECK(status.ok()) << status.ToString();
   return tokens;
 }
 
@@ -101,7 +114,7 @@ double Workloads::head_flops() const {
 }
 
 double Workloads::decode_weight_bytes() const {
-  return (layer_flops() + head_flops()) / 2 * static_cast<double>(ByteSize(model_->weight_dtype()));
+  return kDecodeSteps * (layer_flops() + head_flops()) / 2 * static_cast<double>(ByteSize(model_->weight_dtype()));
 }
 
 }  // namespace tandem::enginebench

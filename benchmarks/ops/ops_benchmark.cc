@@ -1,21 +1,27 @@
 // Times every operation of the Backend seam at the shapes of tests/ops/cases.h, beside the limits of the machine:
 //
-//   ops_benchmark [--threads=N] [--benchmark_filter='linear/bf16/m:1/.*']
+//   ops_benchmark [--device=cpu|cuda] [--threads=N] [--benchmark_filter='linear/bf16/m:1/.*']
 //
 // Counters come from the fastest iteration: on a shared machine a neighbour only ever takes away. With one thread time
-// is that thread's CPU time, which a preemption does not count.
+// is that thread's CPU time, which a preemption does not count. On CUDA an iteration is kQueued calls and a wait.
 //   GFLOP/s  GB/s        by the flops and the least traffic of the case
 //   peak_%   stream_%    of the multiply-add peak and of the memory stream, measured at the start of the same run
+//   (CUDA:
+//                        of a large bf16 product and of a device copy)
 #include <benchmark/benchmark.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <memory>
+#include <string>
 #include <vector>
 
-#include "limits/limits.h"
+#include "backend/factory.h"
+#include "base/check.h"
+#include "limits/device_limits.h"
 #include "ops/prepared_op.h"
 
 namespace tandem::optest {
@@ -24,6 +30,15 @@ namespace {
 // Operands are rotated through more memory than the last-level cache holds: in a model the next layer's weights are
 // cold.
 constexpr double kColdBytes = 192e6;
+// Of a device that works on its own: calls between two waits, so that no wait is timed.
+constexpr int kQueued = 20;
+
+struct Device {
+  bool cuda = false;
+  int threads = 1;
+  MachineLimits limits = {};
+  std::unique_ptr<Backend> backend = nullptr;
+};
 
 double Seconds(clockid_t clock) {
   timespec now;
@@ -31,65 +46,79 @@ double Seconds(clockid_t clock) {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-void Run(benchmark::State& state, const Case& c, int num_threads, const MachineLimits& limits) {
-  const std::unique_ptr<Backend> backend = CreateCpuBackend(num_threads);
+void Run(benchmark::State& state, Case c, const Device& device) {
+  if (device.cuda && c.dtype == DType::kF32) c.dtype = DType::kBf16;  // of activations, where weights have no type
   std::vector<std::unique_ptr<PreparedOp>> copies;
   const int num_copies = std::clamp(static_cast<int>(kColdBytes / Bytes(c)), 1, 32);
-  for (int i = 0; i < num_copies; ++i) copies.push_back(std::make_unique<PreparedOp>(c, *backend, i));
-  const clockid_t clock = num_threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+  for (int i = 0; i < num_copies; ++i) copies.push_back(std::make_unique<PreparedOp>(c, *device.backend, i));
+  const int calls = device.cuda ? kQueued : 1;
+  const clockid_t clock = device.threads == 1 && !device.cuda ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
   double best = 1e30;
   size_t next = 0;
   for (auto _ : state) {
-    PreparedOp& op = *copies[next++ % copies.size()];
     const double start = Seconds(clock);
-    op.Run();
-    const double elapsed = Seconds(clock) - start;
+    for (int i = 0; i < calls; ++i) copies[next++ % copies.size()]->Enqueue();
+    const absl::Status status = device.backend->Finish();
+    const double elapsed = (Seconds(clock) - start) / calls;
+    CHECK(status.ok()) << status.ToString();
     state.SetIterationTime(elapsed);
     best = std::min(best, elapsed);
   }
   state.counters["best_us"] = best * 1e6;
   state.counters["GFLOP/s"] = Flops(c) / best * 1e-9;
-  state.counters["peak_%"] = 100 * Flops(c) / best / limits.flops_per_second;
+  state.counters["peak_%"] = 100 * Flops(c) / best / device.limits.flops_per_second;
   state.counters["GB/s"] = Bytes(c) / best * 1e-9;
-  state.counters["stream_%"] = 100 * Bytes(c) / best / limits.read_bytes_per_second;
+  state.counters["stream_%"] = 100 * Bytes(c) / best / device.limits.read_bytes_per_second;
 }
 
-// Takes --threads=N out of the arguments; 1 without it.
-int TakeThreads(int* argc, char** argv) {
-  constexpr char kFlag[] = "--threads=";
-  int threads = 1, kept = 0;
+// Takes `flag` out of the arguments; `otherwise` without it.
+std::string Take(std::string_view flag, const std::string& otherwise, int* argc, char** argv) {
+  std::string value = otherwise;
+  int kept = 0;
   for (int i = 0; i < *argc; ++i) {
-    if (std::strncmp(argv[i], kFlag, std::strlen(kFlag)) == 0) {
-      threads = std::max(1, std::atoi(argv[i] + std::strlen(kFlag)));
+    const std::string_view argument = argv[i];
+    if (argument.starts_with(flag)) {
+      value = argument.substr(flag.size());
     } else {
       argv[kept++] = argv[i];
     }
   }
   *argc = kept;
-  return threads;
+  return value;
 }
 
-}  // namespace
-}  // namespace tandem::optest
-
-int main(int argc, char** argv) {
-  using namespace tandem;  // NOLINT(google-build-using-namespace)
-  const int threads = optest::TakeThreads(&argc, argv);
+int Main(int argc, char** argv) {
+  Device device;
+  device.threads = std::max(1, std::atoi(Take("--threads=", "1", &argc, argv).c_str()));
+  device.cuda = Take("--device=", "cpu", &argc, argv) == "cuda";
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  const MachineLimits limits = MeasureMachineLimits(threads);
-  benchmark::AddCustomContext("backend", CreateCpuBackend(threads)->name());
-  benchmark::AddCustomContext("peak GFLOP/s", std::to_string(limits.flops_per_second * 1e-9));
-  benchmark::AddCustomContext("bf16 dot peak GFLOP/s", std::to_string(limits.bf16_flops_per_second * 1e-9));
-  benchmark::AddCustomContext("stream GB/s", std::to_string(limits.read_bytes_per_second * 1e-9));
-  for (const optest::Op op : optest::AllOps()) {
-    for (const optest::Case& c : optest::SpeedCases(op)) {
-      benchmark::RegisterBenchmark(optest::Name(c).c_str(),
-                                   [=](benchmark::State& state) { optest::Run(state, c, threads, limits); })
+  auto backend =
+      CreateBackend({.kind = device.cuda ? BackendKind::kCuda : BackendKind::kCpu, .threads = device.threads});
+  if (!backend.ok()) {
+    std::cerr << "ops_benchmark: " << backend.status().message() << "\n";
+    return 1;
+  }
+  device.backend = *std::move(backend);
+  device.limits = device.cuda ? MeasureDeviceLimits(*device.backend) : MeasureMachineLimits(device.threads);
+  benchmark::AddCustomContext("backend", device.backend->name());
+  benchmark::AddCustomContext("peak GFLOP/s", std::to_string(device.limits.flops_per_second * 1e-9));
+  benchmark::AddCustomContext("bf16 dot peak GFLOP/s", std::to_string(device.limits.bf16_flops_per_second * 1e-9));
+  benchmark::AddCustomContext("stream GB/s", std::to_string(device.limits.read_bytes_per_second * 1e-9));
+  for (const Op op : AllOps()) {
+    for (const Case& c : SpeedCases(op)) {
+      benchmark::RegisterBenchmark(Name(c).c_str(), [&device, c](benchmark::State& state) { Run(state, c, device); })
           ->UseManualTime()
           ->Unit(benchmark::kMicrosecond);
     }
   }
   benchmark::RunSpecifiedBenchmarks();
   return 0;
+}
+
+}  // namespace
+}  // namespace tandem::optest
+
+int main(int argc, char** argv) {
+  return tandem::optest::Main(argc, argv);
 }

@@ -73,6 +73,8 @@ struct EngineStatus {
   int kv_blocks_used = 0, kv_blocks_total = 0, kv_block_size = 0;
   int kv_blocks_cached = 0;          // unused, but hold a prefix that can be found
   int64_t cached_prompt_tokens = 0;  // of prompts: found in the prefix cache
+  int64_t drafted_tokens = 0;        // guessed by prompt lookup and looked at by the model
+  int64_t accepted_tokens = 0;       // of these: were right
   int64_t preemptions = 0;           // requests that had to give their blocks back
   int64_t steps = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0, trained_tokens = 0;     // since the start

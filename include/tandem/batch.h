@@ -76,12 +76,22 @@ struct ScoreRequest {
   int num_top = 0;
 };
 
+// Embeddings: what the head would read of some rows, summed up.
+struct PoolRequest {
+  SequenceId sequence = 0;
+  int first_row = 0, num_rows = 0;  // in the packed batch
+  // [embedding width], borrowed for the step. Row after row is added to it, so that any split into steps leaves the
+  // same bits.
+  std::span<double> sum = {};
+};
+
 struct Batch {
   std::vector<Span> spans;
   std::vector<int32_t> token_ids;  // [num_rows]
   std::vector<int32_t> labels;     // [num_rows] for kTrainForward and kEvaluate rows, kIgnoredLabel elsewhere
   std::vector<SampleRequest> samples;
   std::vector<ScoreRequest> scores;
+  std::vector<PoolRequest> pools;
   std::vector<BackwardUnit> backward;  // in the order they run
 
   int num_rows() const { return static_cast<int>(token_ids.size()); }

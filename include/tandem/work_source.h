@@ -19,7 +19,13 @@ struct Offer {
   // KV blocks taken if any row is granted. In prefill: all that its rows need, once; then 0: it is admitted. A decode:
   // one where its next row begins a block. A training sequence: all it will ever need, once; then 0.
   int blocks_to_reserve = 0;
-  int blocks_to_end = 0;        // inference: that it may still take after these, until its end
+  int blocks_to_end = 0;  // inference: that it may still take after these, until its end
+  // Of a decode's ready_rows the last so many are guesses at the tokens to come: they may be left out, one is right
+  // with probability draft_acceptance if those before it are. blocks_for_drafts are taken beside blocks_to_reserve if
+  // all of them are granted, fewer where fewer are.
+  int drafts = 0;
+  double draft_acceptance = 0;
+  int blocks_for_drafts = 0;
   int blocks_if_preempted = 0;  // inference that was admitted: free again if it is preempted
   int priority = 0;             // lower first
   int turn = 0;                 // then lower first: fairness between tenants

@@ -65,6 +65,11 @@ void Client::CancelGenerate() {
   if (generate_ != nullptr) generate_->TryCancel();
 }
 
+absl::StatusOr<v1::EmbedResponse> Client::Embed(const v1::EmbedRequest& request) {
+  return Call(connection_, v1::Inference::NewStub(connection_.channel()), &v1::Inference::Stub::Embed, request,
+              kSlowCallLimit);
+}
+
 absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(const v1::TokenizeRequest& request) {
   return Call(connection_, v1::Inference::NewStub(connection_.channel()), &v1::Inference::Stub::Tokenize, request);
 }

@@ -33,6 +33,7 @@ class Client {
                         const std::function<void(const v1::GenerateResponse&)>& on_response);
   // Ends the Generate of another thread, if one runs, with CANCELLED. Thread-safe.
   void CancelGenerate();
+  absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request);
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);
 
   absl::StatusOr<v1::Job> CreateJob(const v1::CreateJobRequest& request);

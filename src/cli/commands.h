@@ -35,6 +35,7 @@ struct DoctorOptions {
 
 // Reads stdin; of `request` the adapter, the sampling and, as its only chat message, the system's words.
 absl::Status RunChat(const Session& session, const v1::GenerateRequest& request);
+absl::Status RunEmbed(const Session& session, const v1::EmbedRequest& request);
 absl::Status RunTokenize(const Session& session, const v1::TokenizeRequest& request);
 // FAILED_PRECONDITION where a check failed.
 absl::Status RunDoctor(const Session& session, const DoctorOptions& options);

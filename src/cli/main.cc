@@ -75,6 +75,14 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
   AddField<int>(
       generate, "--logprobs", [&](int k) { request.set_logprobs(k); },
       "Print each token with its probability and the K most probable ones");
+  AddField<int>(
+      generate, "--prompt-logprobs", [&](int k) { request.set_prompt_logprobs(k); },
+      "Print each token of the prompt with its probability and the K most probable ones");
+  AddField<int>(
+      generate, "--n", [&](int n) { sampling.set_n(n); }, "Completions of the prompt, 1 to 128");
+  AddField<int>(
+      generate, "--prompt-lookup", [&](int k) { request.set_prompt_lookup_tokens(k); },
+      "Guess at most K tokens ahead from text that repeats itself; 0: off");
   AddField<uint64_t>(
       generate, "--seed", [&](uint64_t s) { sampling.set_seed(s); }, "Same seed, same text");
   AddField<int>(
@@ -142,6 +150,37 @@ void DefineTokenize(CLI::App& app, Command& command) {
     }
     request.set_add_special_tokens(!*bare);
     command = [request](const Session& session) { return RunTokenize(session, request); };
+  });
+}
+
+void DefineEmbed(CLI::App& app, Command& command) {
+  CLI::App* const embed = app.add_subcommand("embed", "Texts as vectors")->fallthrough();
+  const auto texts = std::make_shared<std::vector<std::string>>();
+  const auto request = std::make_shared<v1::EmbedRequest>();
+  const auto chat = std::make_shared<bool>(false);
+  embed->add_option("TEXT", *texts, "One or more texts, or with --chat messages of a user")->required();
+  embed->add_flag("--chat", *chat, "Each as the model's chat template renders it");
+  embed->add_option("--adapter", *request->mutable_adapter(), "A loaded adapter's name; none: the base model");
+  const std::map<std::string, v1::EmbeddingPooling> poolings = {{"last", v1::EMBEDDING_POOLING_LAST},
+                                                                {"mean", v1::EMBEDDING_POOLING_MEAN}};
+  AddField<std::string>(
+      embed, "--pooling", [request, poolings](const std::string& p) { request->set_pooling(poolings.at(p)); },
+      "Of the last token, or the mean over all of them; default last")
+      ->check(CLI::IsMember({"last", "mean"}));
+  embed->add_flag_callback(
+      "--no-normalize", [request] { request->set_normalize(false); }, "As they are, not of length 1");
+  embed->callback([&command, texts, request, chat] {
+    for (const std::string& text : *texts) {
+      v1::EmbedInput& input = *request->add_inputs();
+      if (*chat) {
+        v1::ChatMessage& message = *input.mutable_chat()->add_messages();
+        message.set_role("user");
+        message.set_content(text);
+      } else {
+        input.set_text(text);
+      }
+    }
+    command = [request](const Session& session) { return RunEmbed(session, *request); };
   });
 }
 
@@ -273,6 +312,7 @@ int Main(int argc, char** argv) {
   DefineGenerate(app, generate, command);
   DefineChat(app, command);
   DefineTokenize(app, command);
+  DefineEmbed(app, command);
   DefineTune(app, tune, command);
   DefineJobs(app, command);
   DefineAdapters(app, command);

@@ -94,6 +94,12 @@ std::string CacheFields(const v1::DaemonStatus& status) {
                          status.inference().preemptions());
 }
 
+// Of all guesses of prompt lookup, how many were right.
+std::string SpeculationText(const v1::InferenceStatus& inference) {
+  if (inference.drafted_tokens() == 0) return "no token was guessed";
+  return absl::StrFormat("%d of %d guessed tokens were right", inference.accepted_tokens(), inference.drafted_tokens());
+}
+
 Fields StatusFields(const Terminal& terminal, const std::string& server, const v1::DaemonStatus& status) {
   const v1::ModelStatus& model = status.model();
   const v1::KvStatus& kv = status.kv();
@@ -109,6 +115,7 @@ Fields StatusFields(const Terminal& terminal, const std::string& server, const v
        absl::StrCat(status.inference().running_requests(), " running, ", status.inference().waiting_requests(),
                     " waiting, ", FormatCount(status.inference().tokens_per_second()), " tokens/s, ",
                     FormatCount(status.inference().generated_tokens()), " tokens so far")},
+      {"speculation", SpeculationText(status.inference())},
       {"training", absl::StrCat(status.training().running_jobs(), " running, ", status.training().queued_jobs(),
                                 " queued, ", FormatCount(status.training().tokens_per_second()), " tokens/s, ",
                                 FormatCount(status.training().trained_tokens()), " tokens so far")},

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "base/yaml_schema.h"
+#include "inference/prompt_lookup.h"
 #include "serve/core/validate.h"
 
 namespace tandem {
@@ -75,6 +76,11 @@ absl::Status CheckConfig(const Config& config) {
                                                    ", want a multiple of kv.block_size, ", config.kv.block_size));
   }
   RETURN_IF_ERROR(CheckTenants(config.scheduler.tenants));
+  const Config::PromptLookup& prompt_lookup = config.speculation.prompt_lookup;
+  if (prompt_lookup.min_ngram > prompt_lookup.max_ngram) {
+    return absl::InvalidArgumentError(absl::StrCat("speculation.prompt_lookup.min_ngram is ", prompt_lookup.min_ngram,
+                                                   ", want at most max_ngram, ", prompt_lookup.max_ngram));
+  }
   if (config.slo.max_iteration < absl::Milliseconds(1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("slo.max_iteration is ", absl::FormatDuration(config.slo.max_iteration), ", want at least 1ms"));
@@ -126,6 +132,10 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("scheduler.static_training_percent", &config.scheduler.static_training_percent, {0, 100});
   schema.Add("scheduler.training_floor_rows", &config.scheduler.training_floor_rows, {0, kCount.high});
   schema.Add("scheduler.profile_limit", &config.scheduler.profile_limit);
+  Config::PromptLookup& prompt_lookup = config.speculation.prompt_lookup;
+  schema.Add("speculation.prompt_lookup.max_tokens", &prompt_lookup.max_tokens, {0, kMaxDrafts});
+  schema.Add("speculation.prompt_lookup.min_ngram", &prompt_lookup.min_ngram, {1, kMaxNgram});
+  schema.Add("speculation.prompt_lookup.max_ngram", &prompt_lookup.max_ngram, {1, kMaxNgram});
   schema.Add("slo.ttft", &config.slo.ttft);
   schema.Add("slo.tpot", &config.slo.tpot);
   schema.Add("slo.max_iteration", &config.slo.max_iteration);

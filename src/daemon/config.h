@@ -60,6 +60,13 @@ struct Config {
     int training_floor_rows = 0;
     absl::Duration profile_limit = absl::Milliseconds(2500);
   };
+  struct PromptLookup {
+    int max_tokens = 0;  // guessed ahead at once; 0: off
+    int min_ngram = 2, max_ngram = 4;
+  };
+  struct Speculation {
+    PromptLookup prompt_lookup;
+  };
   struct Slo {
     absl::Duration ttft = absl::ZeroDuration();  // 0: none
     absl::Duration tpot = absl::ZeroDuration();
@@ -97,6 +104,7 @@ struct Config {
   Engine engine;
   Kv kv;
   Scheduler scheduler;
+  Speculation speculation;
   Slo slo;
   Training training;
   Adapters adapters;

@@ -46,6 +46,12 @@ EngineOptions ToEngineOptions(const Config& config) {
     options.scheduler.max_iteration = config.slo.max_iteration;
     options.profile_limit = config.scheduler.profile_limit;
   }
+  const Config::PromptLookup& prompt_lookup = config.speculation.prompt_lookup;
+  options.inference.speculation = {.max_tokens = prompt_lookup.max_tokens,
+                                   .min_ngram = prompt_lookup.min_ngram,
+                                   .max_ngram = prompt_lookup.max_ngram};
+  // Guesses are weighed by what their rows cost.
+  if (prompt_lookup.max_tokens > 0) options.profile_limit = config.scheduler.profile_limit;
   options.inference.max_waiting = config.engine.max_waiting_requests;
   options.inference.prefix_cache = config.kv.prefix_cache;
   for (const Config::Tenant& tenant : config.scheduler.tenants) {

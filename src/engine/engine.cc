@@ -71,7 +71,9 @@ absl::Status Engine::Load() {
   RETURN_IF_ERROR(LoadAdapters());
 
   pool_ = std::make_unique<BlockPool>(blocks, options_.kv_block_size);
-  inference_ = std::make_unique<InferenceSource>(pool_.get(), tokenizer_.get(), &sequence_ids_, options_.inference);
+  InferenceOptions inference = options_.inference;
+  inference.embedding_width = static_cast<int>(desc.embedding_width);
+  inference_ = std::make_unique<InferenceSource>(pool_.get(), tokenizer_.get(), &sequence_ids_, inference);
   CreateTraining();
   RETURN_IF_ERROR(CreateScheduler());
   {
@@ -247,6 +249,8 @@ void Engine::PublishStatus(absl::Duration step_time) {
   status_.kv_blocks_cached = pool_->cached();
   status_.cached_prompt_tokens = inference.cached_tokens;
   status_.preemptions = inference.preemptions;
+  status_.drafted_tokens = inference.drafted_tokens;
+  status_.accepted_tokens = inference.accepted_tokens;
   if (step_time > absl::ZeroDuration()) {
     status_.last_step_ms = absl::ToDoubleMilliseconds(step_time);
     ++status_.steps;

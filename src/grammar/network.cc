@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bitset>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -25,6 +26,7 @@ class Builder {
 
  private:
   void FindNullable();
+  std::vector<std::vector<int>> FindCallers();
   void SeparateStart(int rule);
   void LoopOnTailCalls(int rule);
   absl::Status RankRules();
@@ -47,29 +49,77 @@ class Builder {
 };
 
 // A call of a nullable rule may be skipped; so it is, and the rule itself no longer matches nothing (SeparateStart).
+// Every rule is looked at once, and again only after one that it calls has turned out to be nullable.
 void Builder::FindNullable() {
-  for (bool changed = true; changed && work_ <= kMaxWork;) {
-    changed = false;
-    for (NfaRule& rule : nfa_.rules) {
+  const int count = static_cast<int>(nfa_.rules.size());
+  struct Site {  // of a call
+    int state = 0, to = 0;
+  };
+  std::vector<std::vector<Site>> sites(count);
+  for (size_t state = 0; state < nfa_.states.size(); ++state) {
+    for (const NfaState::Call& call : nfa_.states[state].calls) {
+      sites[call.rule].push_back({static_cast<int>(state), call.to});
+    }
+  }
+  const std::vector<std::vector<int>> callers = FindCallers();
+  std::vector<int> waiting(count);
+  std::iota(waiting.begin(), waiting.end(), 0);
+  std::vector<bool> waits(count, true);
+  while (!waiting.empty() && work_ <= kMaxWork) {
+    std::vector<int> found;  // in this round: rules that call many of them are looked at once for all
+    for (const int index : waiting) {
       if (work_ > kMaxWork) return;
-      if (rule.nullable) continue;
+      NfaRule& rule = nfa_.rules[index];
+      waits[index] = false;
       if (rule.counted) {
         rule.nullable = rule.min == 0 || nfa_.rules[rule.body].nullable;
       } else {
         const std::vector<int> closure = ClosureOf({rule.start});
         rule.nullable = std::binary_search(closure.begin(), closure.end(), rule.accept);
       }
-      if (!rule.nullable) continue;
-      changed = true;
-      const int index = static_cast<int>(&rule - nfa_.rules.data());
-      for (NfaState& state : nfa_.states) {
-        for (const NfaState::Call& call : state.calls) {
-          if (call.rule == index) state.empty.push_back(call.to);
-        }
+      if (rule.nullable) found.push_back(index);
+    }
+    waiting.clear();
+    for (const int index : found) {
+      for (const Site& site : sites[index]) nfa_.states[site.state].empty.push_back(site.to);
+      work_ += static_cast<int64_t>(sites[index].size() + callers[index].size());
+      for (const int caller : callers[index]) {
+        if (nfa_.rules[caller].nullable || waits[caller]) continue;
+        waits[caller] = true;
+        waiting.push_back(caller);
       }
-      work_ += static_cast<int64_t>(nfa_.states.size());
     }
   }
+}
+
+// By rule: the rules that call it, or repeat it.
+std::vector<std::vector<int>> Builder::FindCallers() {
+  std::vector<std::vector<int>> callers(nfa_.rules.size());
+  std::vector<int> owner(nfa_.states.size(), -1);
+  for (int index = 0; index < static_cast<int>(nfa_.rules.size()); ++index) {
+    const NfaRule& rule = nfa_.rules[index];
+    if (rule.counted) {
+      callers[rule.body].push_back(index);
+      continue;
+    }
+    std::vector<int> reachable{rule.start};
+    owner[rule.start] = index;
+    const auto visit = [&](int to) {
+      if (owner[to] != index) reachable.push_back(to);
+      owner[to] = index;
+    };
+    for (size_t i = 0; i < reachable.size(); ++i) {
+      const NfaState& state = nfa_.states[reachable[i]];
+      for (const int to : state.empty) visit(to);
+      for (const auto& edge : state.bytes) visit(edge.to);
+      for (const auto& call : state.calls) {
+        callers[call.rule].push_back(index);
+        visit(call.to);
+      }
+    }
+    work_ += static_cast<int64_t>(reachable.size());
+  }
+  return callers;
 }
 
 // A start that nothing leads back to, with edges of its own. There R -> R a | b becomes R -> b a*.

@@ -8,8 +8,11 @@
 #include <memory>
 #include <string>
 
+#include <vector>
+
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "inference/completions.h"
 #include "inference/sequence.h"
 #include "inference/tenants.h"
 #include "kv/block_pool.h"
@@ -23,13 +26,16 @@ struct InferenceOptions {
   int max_waiting = 1024;                        // requests without KV blocks, >= 1; more are refused
   bool prefix_cache = true;                      // KV of prompts and answers is kept for requests that begin alike
   std::map<std::string, double> tenant_weights;  // > 0; of tenants that are not named: 1
+  SpeculationOptions speculation;                // of requests that do not say
+  int embedding_width = 0;                       // of the model's hidden states as its head reads them
 };
 
 struct InferenceCounts {
-  int running = 0, waiting = 0;  // with and without KV blocks
+  int running = 0, waiting = 0;  // completions with and without KV blocks
   int64_t prompt_tokens = 0;     // that went through the model since the start, recomputed ones not counted
   int64_t cached_tokens = 0;     // of prompts, that did not have to
   int64_t generated_tokens = 0;
+  int64_t drafted_tokens = 0, accepted_tokens = 0;  // guesses that the model looked at, that were right
   int64_t preemptions = 0;
   int64_t slo_requests = 0, slo_met = 0;  // ended ones that had a latency target; that met all of theirs
   double slo_recent = 1;                  // share that met them, of the last hundred or so
@@ -46,8 +52,8 @@ class InferenceSource : public WorkSource {
   // Queues the request: by priority, then by turns of the tenants, then first come first served. `adapter_lease` is
   // held until it ends: it keeps the weights of `adapter` alive. Prompt tokens in the vocabulary and prompt +
   // max_tokens within the model's context are the caller's to check. Otherwise the sink is never called:
-  // INVALID_ARGUMENT (empty prompt, max_tokens < 1, larger than the KV pool), ALREADY_EXISTS (request_id),
-  // DEADLINE_EXCEEDED (already), RESOURCE_EXHAUSTED (max_waiting).
+  // INVALID_ARGUMENT (empty prompt, max_tokens < 1, larger than the KV pool, num_completions), ALREADY_EXISTS
+  // (request_id), DEADLINE_EXCEEDED (already), RESOURCE_EXHAUSTED (max_waiting).
   absl::Status Submit(GenerateRequest request, AdapterRef adapter, std::shared_ptr<const void> adapter_lease,
                       std::shared_ptr<GenerationSink> sink, absl::Time now);
 
@@ -69,6 +75,17 @@ class InferenceSource : public WorkSource {
  private:
   using Sequences = std::map<SequenceId, Sequence>;  // by id: in the order of arrival
 
+  struct Request {
+    std::vector<SequenceId> sequences;         // completions that have not ended
+    std::shared_ptr<Completions> completions;  // shared: with their sinks; null where there is one only
+    int to_come = 0;                           // completions that begin once the prompt is computed
+  };
+
+  absl::Status CheckRequest(const GenerateRequest& request, absl::Time now) const;
+  void Begin(SequenceInit init);
+  void BeginSiblings(const Sequence& first);
+  // An ended one goes; where it failed, so do the other completions of its request.
+  void EraseEnded(Sequences::iterator ended);
   void EndExpired(absl::Time now);
   void EndLost(const Batch& batch, const absl::Status& why);  // the sequences of the batch
   void CountTargets(const Sequence& ended);
@@ -84,12 +101,13 @@ class InferenceSource : public WorkSource {
   MaskThread mask_thread_;
   Sequences sequences_;
   Tenants tenants_;
-  absl::flat_hash_map<std::string, SequenceId> by_request_id_;
+  absl::flat_hash_map<std::string, Request> requests_;  // by request_id
   int running_ = 0;
   bool in_step_ = false;  // a batch borrows from sequences_
   int64_t prompt_tokens_ = 0;
   int64_t cached_tokens_ = 0;
   int64_t generated_tokens_ = 0;
+  int64_t drafted_tokens_ = 0, accepted_tokens_ = 0;
   int64_t preemptions_ = 0;
   int64_t slo_requests_ = 0, slo_met_ = 0;
   double slo_recent_ = 1;

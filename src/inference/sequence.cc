@@ -16,8 +16,12 @@ Sequence::Sequence(SequenceInit init, BlockPool* pool, const Tokenizer* tokenize
       pool_(pool),
       prompt_size_(static_cast<int>(init.request.prompt.size())),
       prefix_root_(std::move(init.prefix_root)),
+      sibling_(init.sibling),
       tokens_(std::move(init.request.prompt)),
+      drafter_(init.speculation),
       request_(std::move(init.request)),
+      ran_(init.sibling ? prompt_size_ : 0),
+      was_admitted_(init.sibling),
       structure_(std::move(init.structure)),
       decoder_(tokenizer, request_.skip_special_tokens),
       stop_checker_(request_.stop.stop, request_.stop.include_stop_in_text ? StopChecker::StopString::kInText
@@ -26,7 +30,8 @@ Sequence::Sequence(SequenceInit init, BlockPool* pool, const Tokenizer* tokenize
       sink_(std::move(init.sink)) {
   CHECK(sink_ != nullptr);
   CHECK_GE(prompt_size_, 1);
-  CHECK_GE(request_.stop.max_tokens, 1);
+  CHECK_GE(request_.stop.max_tokens, request_.pooling.has_value() ? 0 : 1);
+  if (request_.pooling.has_value()) pooled_.assign(init.embedding_width, 0.0);
 }
 
 Sequence::~Sequence() {
@@ -60,7 +65,7 @@ Offer Sequence::MakeOffer(Lookup lookup) const {
   Offer offer{.sequence = id_, .priority = request_.priority, .arrival = arrival_, .due = due(), .tpot = tpot_target()};
   int held = blocks_.size();
   if (admitted()) {
-    offer.kind = computed_ < prefill_end_ ? SpanKind::kPrefill : SpanKind::kDecode;
+    offer.kind = decodes() ? SpanKind::kDecode : SpanKind::kPrefill;
     offer.first_position = computed_;
     offer.blocks_to_reserve = std::max(0, static_cast<int>(pool_->BlocksFor(size())) - held);
     offer.blocks_if_preempted = blocks_held_alone();
@@ -70,14 +75,35 @@ Offer Sequence::MakeOffer(Lookup lookup) const {
     offered_cached_blocks_ = static_cast<int>(match.blocks.size());
     offer.first_position = offered_cached_blocks_ * pool_->block_size();
     held = static_cast<int>(pool_->BlocksFor(size()));
-    offer.blocks_to_reserve = held - (offered_cached_blocks_ - match.unused);
+    offer.blocks_to_reserve = held - match.held;
   }
   offer.ready_rows = size() - offer.first_position;
   offer.blocks_to_end = BlocksLeft(held);
+  if (decodes()) {
+    offer.drafts = static_cast<int>(Guesses().size());
+    offer.draft_acceptance = drafter_.acceptance();
+    offer.blocks_for_drafts = std::max(0, static_cast<int>(pool_->BlocksFor(size() + offer.drafts)) - held);
+    offer.ready_rows += offer.drafts;
+  }
   return offer;
 }
 
-bool Sequence::Reserve() {
+// The token behind the last of them is drawn too, and max_tokens is the end. A mask is known for the next token only.
+std::span<const int32_t> Sequence::Guesses() const {
+  const int left = request_.stop.max_tokens - usage().completion_tokens - 1;
+  if (left <= 0 || structure_.has_value()) return {};
+  return drafter_.Guess(tokens_, left);
+}
+
+GenerateRequest Sequence::SiblingRequest(int index) const {
+  GenerateRequest request = request_;
+  request.prompt.assign(tokens_.begin(), tokens_.begin() + prompt_size_);
+  request.sampling.seed += static_cast<uint64_t>(index);
+  request.prompt_logprobs.reset();  // the first one's
+  return request;
+}
+
+bool Sequence::Reserve(int num_rows) {
   CHECK(!ended());
   const bool admits = !admitted();
   if (admits) {
@@ -93,27 +119,33 @@ bool Sequence::Reserve() {
     ran_ = std::max(ran_, computed_);
     admitted_ = was_admitted_ = true;
   }
-  const int more = static_cast<int>(pool_->BlocksFor(size())) - blocks_.size();
+  const int more = static_cast<int>(pool_->BlocksFor(std::max(size(), computed_ + num_rows))) - blocks_.size();
   const absl::Status status = pool_->Extend(blocks_, std::max(0, more));
   CHECK(status.ok()) << "granted more than is free: " << status.ToString();
   return admits;
 }
 
 void Sequence::Preempt() {
-  CHECK(admitted() && !ended());
+  CHECK(admitted() && !ended() && in_flight_ == 0);
   blocks_.Release();
   admitted_ = false;
   computed_ = 0;
   remembered_ = 0;
+  std::fill(pooled_.begin(), pooled_.end(), 0.0);
 }
 
 void Sequence::Emit(int num_rows, Batch& batch) {
   const int ready_rows = size() - computed_;
-  CHECK(admitted());
-  CHECK(num_rows >= 1 && num_rows <= ready_rows) << "got " << num_rows << ", ready " << ready_rows;
+  CHECK(admitted() && in_flight_ == 0);
+  const std::span<const int32_t> guesses = decodes() ? Guesses() : std::span<const int32_t>();
+  CHECK(num_rows >= 1 && num_rows <= ready_rows + static_cast<int>(guesses.size()))
+      << "got " << num_rows << ", ready " << ready_rows << " and " << guesses.size() << " guesses";
+  in_flight_ = std::max(0, num_rows - ready_rows);
+  tokens_.insert(tokens_.end(), guesses.begin(), guesses.begin() + in_flight_);
+  drafted_ += in_flight_;
   batch.spans.push_back({.sequence = id_,
                          .adapter = adapter_,
-                         .kind = computed_ < prefill_end_ ? SpanKind::kPrefill : SpanKind::kDecode,
+                         .kind = decodes() ? SpanKind::kDecode : SpanKind::kPrefill,
                          .first_row = batch.num_rows(),
                          .num_rows = num_rows,
                          .first_position = computed_,
@@ -122,14 +154,32 @@ void Sequence::Emit(int num_rows, Batch& batch) {
   batch.token_ids.insert(batch.token_ids.end(), first, first + num_rows);
   batch.labels.insert(batch.labels.end(), num_rows, kIgnoredLabel);
   EmitPromptRequests(batch.spans.back(), batch);
+  if (request_.pooling.has_value()) return EmitPool(batch.spans.back(), batch);
   if (num_rows < ready_rows) return;
-  const int index = static_cast<int>(tokens_.size()) - prompt_size_;
-  SampleRequest sample{.sequence = id_, .row = batch.num_rows() - 1, .params = request_.sampling, .index = index};
-  sample.history = tokens_;
+  awaited_ = 1 + in_flight_;
+  for (int i = 0; i <= in_flight_; ++i) EmitSample(batch.num_rows() - 1 - in_flight_ + i, size() + i, batch);
+}
+
+// Of the token behind the first num_tokens.
+void Sequence::EmitSample(int row, int num_tokens, Batch& batch) const {
+  const int index = num_tokens - prompt_size_;
+  SampleRequest sample{.sequence = id_, .row = row, .params = request_.sampling, .index = index};
+  sample.history = std::span(tokens_).first(num_tokens);
   sample.num_prompt_tokens = prompt_size_;
   if (index < request_.stop.min_tokens) sample.banned = request_.stop.stop_token_ids;
   if (structure_.has_value()) sample.mask = structure_->mask();
   batch.samples.push_back(std::move(sample));
+}
+
+void Sequence::EmitPool(const Span& span, Batch& batch) {
+  const int end = span.first_position + span.num_rows;
+  if (request_.pooling == Pooling::kMean) {
+    batch.pools.push_back(
+        {.sequence = id_, .first_row = span.first_row, .num_rows = span.num_rows, .sum = std::span(pooled_)});
+  } else if (end == prompt_size_) {
+    batch.pools.push_back(
+        {.sequence = id_, .first_row = batch.num_rows() - 1, .num_rows = 1, .sum = std::span(pooled_)});
+  }
 }
 
 // The log probabilities of the prompt's tokens that follow the span's rows, but for those that are known.
@@ -147,6 +197,22 @@ void Sequence::EmitPromptRequests(const Span& span, Batch& batch) {
 }
 
 int Sequence::Advance(int num_rows) {
+  const int prompt_rows = Compute(num_rows - in_flight_);
+  if (request_.pooling.has_value() && computed_ == prompt_size_) EndEmbedding();
+  return prompt_rows;
+}
+
+void Sequence::EndEmbedding() {
+  const double count = request_.pooling == Pooling::kMean ? prompt_size_ : 1;
+  for (const double sum : pooled_) embedding_.push_back(static_cast<float>(sum / count));
+  if (std::all_of(embedding_.begin(), embedding_.end(), [](float x) { return std::isfinite(x); })) {
+    return End(absl::OkStatus(), FinishReason::kStop);
+  }
+  Abort(absl::InternalError("the hidden states are not finite: the model or the adapter is broken"));
+}
+
+// num_rows more rows lie in the KV pool.
+int Sequence::Compute(int num_rows) {
   computed_ += num_rows;
   CHECK_LE(computed_, size());
   if (!prefix_root_.empty()) {
@@ -195,13 +261,32 @@ void Sequence::EndWithoutToken() {
       "rule out all of them")));
 }
 
-void Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
-  if (token == kNoTokenAllowed) return EndWithoutToken();
+void Sequence::DropGuesses() {
+  tokens_.resize(size());
+  in_flight_ = awaited_ = 0;
+}
+
+bool Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
+  if (awaited_ == 0) return false;
+  --awaited_;
   if (token < 0) {
-    return Abort(absl::InternalError(absl::StrCat("the logits of token ", usage().completion_tokens,
-                                                  " are not finite: the model or the adapter is broken")));
+    if (token == kNoTokenAllowed) {
+      EndWithoutToken();
+    } else {
+      Abort(absl::InternalError(absl::StrCat("the logits of token ", usage().completion_tokens,
+                                             " are not finite: the model or the adapter is broken")));
+    }
+    return false;
   }
-  tokens_.push_back(token);
+  if (in_flight_ > 0 && tokens_[size()] == token) {
+    --in_flight_;
+    ++accepted_;
+    Compute(1);
+  } else {
+    DropGuesses();
+    tokens_.push_back(token);
+  }
+  drafter_.Observe(token);
   last_token_ = now;
   if (usage().completion_tokens == 1) first_token_ = now;
   const bool stop_token = IsStopToken(token);
@@ -217,6 +302,7 @@ void Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
   } else if (structure_.has_value()) {
     structure_->Advance(token);
   }
+  return true;
 }
 
 void Sequence::Abort(const absl::Status& status) {
@@ -225,12 +311,17 @@ void Sequence::Abort(const absl::Status& status) {
 }
 
 Usage Sequence::usage() const {
-  return {.prompt_tokens = prompt_size_, .completion_tokens = size() - prompt_size_, .cached_tokens = cached_tokens_};
+  return {.prompt_tokens = prompt_size_,
+          .completion_tokens = size() - prompt_size_,
+          .cached_tokens = cached_tokens_,
+          .drafted_tokens = drafted_,
+          .accepted_tokens = accepted_};
 }
 
 // Everything it held is free again before the sink hears of it.
 void Sequence::End(const absl::Status& status, FinishReason reason) {
   CHECK(!ended());
+  DropGuesses();
   std::string text = stop_checker_.Append(decoder_.Flush());
   text += stop_checker_.Flush();
   const bool stop_string = status.ok() && stop_checker_.stopped();
@@ -244,7 +335,8 @@ void Sequence::End(const absl::Status& status, FinishReason reason) {
                .adapter_generation = adapter_.generation,
                .text = std::move(text),
                .stop_string = stop_string ? stop_checker_.match() : "",
-               .stop_token = stop_string ? std::nullopt : stop_token_});
+               .stop_token = stop_string ? std::nullopt : stop_token_,
+               .embedding = std::move(embedding_)});
 }
 
 }  // namespace tandem

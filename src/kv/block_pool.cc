@@ -142,8 +142,8 @@ BlockPool::Match BlockPool::Find(const PrefixId& root, std::span<const int32_t> 
         by_content_.find(KeyOf(match.prefix, tokens.subspan(match.blocks.size() * block_size_, block_size_)));
     if (found == by_content_.end()) break;
     const Block& block = blocks_[found->second];
+    if (block.holders > 0 && match.held == static_cast<int>(match.blocks.size())) ++match.held;
     match.blocks.push_back(found->second);
-    match.unused += block.holders == 0;
     match.prefix = PrefixOf(block.content);
   }
   return match;

@@ -80,7 +80,9 @@ class BlockPool {
   struct Match {
     std::vector<BlockId> blocks;  // that hold the first tokens
     PrefixId prefix;              // of the last of them; the root where there is none
-    int unused = 0;               // of blocks: held by nobody, so taking them takes from free()
+    // Of the blocks, from the first: held by somebody, so that they stay while others take blocks, and sharing them
+    // takes nothing from free(). Behind one that is taken for something else the rest can no longer be found.
+    int held = 0;
   };
   // The longest prefix of `tokens` in full blocks that is still there, at most max_blocks of them.
   Match Find(const PrefixId& root, std::span<const int32_t> tokens, int max_blocks) const;

@@ -12,6 +12,7 @@
 #include "ops/loss.h"
 #include "ops/moe.h"
 #include "ops/sampling.h"
+#include "tensor/dtype.h"
 
 namespace tandem {
 namespace {
@@ -83,6 +84,7 @@ StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
     RunForward(batch);
     Sample(batch, result);
     Score(batch, result);
+    Pool(batch);
     for (const Span& span : batch.spans)
       Loss(span, batch, std::span(row_losses).subspan(span.first_row, span.num_rows));
   }
@@ -206,6 +208,20 @@ void Model::Score(const Batch& batch, StepResult& result) {
     const auto requests = std::span(batch.scores).subspan(first, count);
     const TensorView logits = LogitsOf(requests);
     ops::Score(backend_, logits, requests, std::span(result.scores).subspan(first, count));
+  }
+}
+
+void Model::Pool(const Batch& batch) {
+  const int64_t width = desc_.embedding_width;
+  for (const PoolRequest& pool : batch.pools) {
+    CHECK_EQ(pool.sum.size(), static_cast<size_t>(width));
+    const TensorView x = HeadInput(hidden_.view().Rows(pool.first_row, pool.num_rows));
+    const Tensor host = Tensor::Empty(x.dtype, x.shape);
+    backend_.Download(x, host.view());
+    for (int64_t i = 0; i < host.num_elements(); ++i) {
+      pool.sum[i % width] +=
+          x.dtype == DType::kBf16 ? Bf16ToF32(static_cast<const uint16_t*>(host.data())[i]) : host.f32()[i];
+    }
   }
 }
 

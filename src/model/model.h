@@ -55,6 +55,7 @@ class Model {
   TensorView LogitsOf(std::span<const Request> requests);
   void Sample(const Batch& batch, StepResult& result);
   void Score(const Batch& batch, StepResult& result);
+  void Pool(const Batch& batch);
   // Losses of a training or evaluation span's rows, good after Backend::Finish.
   void Loss(const Span& span, const Batch& batch, std::span<double> losses);
   void RunForward(const Batch& batch);

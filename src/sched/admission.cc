@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "sched/drafts.h"
+
 namespace tandem {
 namespace {
 
@@ -42,7 +44,7 @@ struct Blocks {
 };
 
 void PlanPrefill(const SchedulerOptions& options, const std::vector<const Offer*>& order, const InferenceInput& input,
-                 Blocks blocks, RemainingBudget& left, Grants& grants) {
+                 Blocks& blocks, RemainingBudget& left, Grants& grants) {
   const auto running = [](const Offer* offer) { return !offer->waits(); };
   int slots = options.max_running_requests - static_cast<int>(std::count_if(order.begin(), order.end(), running));
   int rows = std::min(options.max_prefill_rows, left.rows);
@@ -97,9 +99,15 @@ void PlanInference(const SchedulerOptions& options, const InferenceInput& input,
     blocks.free -= offer->blocks_to_reserve;
     blocks.soon += std::min(1, offer->blocks_to_end);
     blocks.to_end += offer->blocks_to_end;
-    if (offer->kind == SpanKind::kDecode) left.rows -= GrantRows(*offer, left.rows, grants);
+    if (offer->kind == SpanKind::kDecode) {
+      left.rows -= GrantRows(*offer, std::min(left.rows, offer->ready_rows - offer->drafts), grants);
+    }
   }
   PlanPrefill(options, order, input, blocks, left, grants);
+  // A block for guesses is one that the sequence would soon have asked for: training's share is the same.
+  RemainingBudget for_drafts{left.rows, blocks.free - blocks.soon};
+  PlanDrafts(order, input.cost, for_drafts, grants);
+  left.rows = for_drafts.rows;
 }
 
 }  // namespace tandem

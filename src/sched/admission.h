@@ -30,9 +30,12 @@ int GrantRows(const Offer& offer, int rows, Grants& grants);
 // Training is no reason to be preempted. While it holds blocks, a sequence is admitted only if it and all that run fit
 // into the free blocks up to their ends; and `left` gives training only what that leaves, and what those that wait for
 // rows or blocks will need (of those that wait for a running slot: the first).
+//
+// What is left then, rows and blocks that nobody will need in the next iteration, may go to guesses (sched/drafts.h).
 struct InferenceInput {
   const Offers& offers;
   int training_blocks_held = 0;
+  const CostModel* cost = nullptr;  // null: no times are predicted
 };
 void PlanInference(const SchedulerOptions& options, const InferenceInput& input, RemainingBudget& left, Grants& grants);
 

@@ -15,8 +15,8 @@ Plan PlanCoserving(const SchedulerOptions& options, const SchedulerInput& input)
   Plan plan;
   RemainingBudget left{options.max_batch_rows, input.free_blocks};
   const bool by_time = FollowsTargets(options, input);
-  PlanInference(by_time ? WithPrefillInTime(options, input) : options, {input.inference, input.training.blocks_held},
-                left, plan.inference);
+  PlanInference(by_time ? WithPrefillInTime(options, input) : options,
+                {input.inference, input.training.blocks_held, input.cost}, left, plan.inference);
 
   const std::vector<const Offer*> spans =
       AdmitTraining(input.training.spans, TrainingBlocks(options, input, left.blocks));

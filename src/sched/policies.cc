@@ -22,7 +22,7 @@ constexpr std::pair<const char*, Policy> kPolicies[] = {
 int AddInference(const SchedulerOptions& options, const SchedulerInput& input, int rows, Plan& plan) {
   RemainingBudget left{rows, input.free_blocks};
   PlanInference(FollowsTargets(options, input) ? WithPrefillInTime(options, input) : options,
-                {input.inference, input.training.blocks_held}, left, plan.inference);
+                {input.inference, input.training.blocks_held, input.cost}, left, plan.inference);
   return left.blocks;
 }
 

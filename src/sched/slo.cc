@@ -51,7 +51,11 @@ StepFeatures FeaturesOf(const SchedulerInput& input, const Grants& grants) {
   for (const SpanGrant& grant : grants.spans) {
     const Offer& offer = *offers.at(grant.sequence);
     features.AddSpan(offer.kind, grant.num_rows, offer.first_position);
-    if (grant.num_rows == offer.ready_rows) features.samples += 1;
+    if (offer.kind == SpanKind::kDecode) {
+      features.samples += grant.num_rows;
+    } else if (grant.num_rows == offer.ready_rows) {
+      features.samples += 1;
+    }
   }
   return features;
 }

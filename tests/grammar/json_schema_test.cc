@@ -39,6 +39,16 @@ TEST(JsonSchema, ObjectsHaveTheirMembersInOrderWithCommasBetween) {
          {R"({"z":1})", "1", R"({"a":1,})"});
 }
 
+TEST(JsonSchema, AThousandOptionalMembersFit) {
+  std::string properties;
+  for (int i = 0; i < 1000; ++i) absl::StrAppend(&properties, i > 0 ? "," : "", "\"p", i, "\":{\"type\":\"integer\"}");
+  const auto grammar = Compiled(absl::StrCat(R"({"type":"object","properties":{)", properties, "}}"));
+  EXPECT_TRUE(Matches(grammar, "{}"));
+  EXPECT_TRUE(Matches(grammar, R"({"p0":1,"p7":2,"p999":3})"));
+  EXPECT_TRUE(Matches(grammar, R"({"p999":3})"));
+  EXPECT_FALSE(Matches(grammar, R"({"p7":2,"p0":1})"));
+}
+
 TEST(JsonSchema, OtherMembersFollowAndBearOtherNames) {
   Expect(R"({"properties":{"ab":{"type":"integer"},"a\"":{}},"additionalProperties":{"type":"string"}})",
          {R"({"ab":1,"x":"y"})", R"({"a":"y"})", R"({"abc":"y","":"z"})", "{}", R"({"b":"y"})"},

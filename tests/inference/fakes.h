@@ -1,6 +1,7 @@
 // Inference without a model: a tokenizer of bytes, a sink that remembers, a model that follows a script.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -81,6 +82,9 @@ class RecordingSink : public GenerationSink {
   std::vector<int32_t> token_ids;
   std::string text;  // of the updates; all_text() has the end's too
   std::vector<TokenLogprobs> logprobs, prompt_logprobs;
+  std::map<int, std::vector<int32_t>> tokens_of;  // by completion
+  std::map<int, std::string> text_of;             // with the text of its end
+  std::map<int, GenerationEnd> end_of;
   int updates = 0, ends = 0;
   GenerationEnd end;
   std::function<void()> on_end = [] {};
@@ -94,6 +98,10 @@ class RecordingSink : public GenerationSink {
     ++updates;
     token_ids.insert(token_ids.end(), update.token_ids.begin(), update.token_ids.end());
     text += update.text;
+    EXPECT_EQ(end_of.count(update.index), 0u) << "an update after its completion's end";
+    std::vector<int32_t>& tokens = tokens_of[update.index];
+    tokens.insert(tokens.end(), update.token_ids.begin(), update.token_ids.end());
+    text_of[update.index] += update.text;
     logprobs.insert(logprobs.end(), update.logprobs.begin(), update.logprobs.end());
     if (!update.prompt_logprobs.empty()) {
       EXPECT_EQ(updates, 1) << "prompt logprobs come with the first token";
@@ -101,11 +109,24 @@ class RecordingSink : public GenerationSink {
     }
     EXPECT_EQ(update.usage.completion_tokens, static_cast<int>(token_ids.size()));
   }
+  void OnCompletionEnd(GenerationEnd news) override {
+    EXPECT_EQ(ends, 0) << "a completion ended after the end";
+    EXPECT_TRUE(news.status.ok());
+    TakeEnd(news);
+  }
   void OnEnd(GenerationEnd news) override {
+    TakeEnd(news);
     EXPECT_EQ(++ends, 1) << "ended twice";
     EXPECT_EQ(news.usage.completion_tokens, static_cast<int>(token_ids.size()));
     end = std::move(news);
     on_end();
+  }
+
+ private:
+  void TakeEnd(const GenerationEnd& news) {
+    EXPECT_EQ(end_of.count(news.index), 0u) << "a completion ended twice";
+    text_of[news.index] += news.text;
+    end_of[news.index] = news;
   }
 };
 
@@ -117,13 +138,13 @@ class ScriptedModel {
 
   StepResult Run(const Batch& batch) {
     int row = 0;
+    std::map<SequenceId, std::vector<int32_t>> contexts;  // with all rows of the batch
     for (const Span& span : batch.spans) {
       EXPECT_EQ(span.first_row, row) << "rows are not packed";
       row += span.num_rows;
       const int end = span.first_position + span.num_rows;
       EXPECT_LE(end, static_cast<int>(span.blocks.size()) * block_size);
-      std::vector<int32_t>& context = context_[span.sequence];
-      context.clear();
+      std::vector<int32_t>& context = contexts[span.sequence];
       for (int position = 0; position < end; ++position) {
         Slot& slot = kv_[{span.blocks[position / block_size], position % block_size}];
         if (position >= span.first_position) {
@@ -139,8 +160,19 @@ class ScriptedModel {
     StepResult result;
     result.losses.resize(batch.spans.size());
     for (const SampleRequest& sample : batch.samples) {
+      const auto span = std::find_if(batch.spans.begin(), batch.spans.end(),
+                                     [&](const Span& s) { return s.sequence == sample.sequence; });
+      const std::vector<int32_t>& context = contexts[sample.sequence];
+      const int seen = span->first_position + sample.row - span->first_row + 1;
+      context_[sample.sequence].assign(context.begin(), context.begin() + seen);
+      EXPECT_TRUE(std::equal(sample.history.begin(), sample.history.end(), context.begin(), context.begin() + seen));
+      EXPECT_EQ(sample.index, seen - sample.num_prompt_tokens);
       result.sampled.push_back(script(sample));
       result.logprobs.push_back({.token = result.sampled.back(), .logprob = -0.5f});
+    }
+    // An embedding of one value: of token after token.
+    for (const PoolRequest& pool : batch.pools) {
+      for (int i = 0; i < pool.num_rows; ++i) pool.sum[0] += batch.token_ids[pool.first_row + i];
     }
     // The log probability says which row and which token it is of.
     for (const ScoreRequest& score : batch.scores) {
@@ -148,6 +180,7 @@ class ScriptedModel {
     }
     return result;
   }
+  // Of the row that is being sampled: what the KV pool holds up to it.
   const std::vector<int32_t>& context(SequenceId sequence) { return context_[sequence]; }
 
   int block_size = 0;

@@ -143,5 +143,26 @@ TEST(BlockPoolDeathTest, ATableMustNotOutliveItsPool) {
       "outlives its pool");
 }
 
+TEST(BlockPool, OfAMatchOnlyWhatIsHeldUpToTheFirstUnusedBlockIsCertain) {
+  BlockPool pool(8, 1);
+  const PrefixId root = PrefixRoot({}, "");
+  const std::vector<int32_t> tokens = {1, 2, 3};
+  BlockTable first = *pool.Allocate(2), second = *pool.Allocate(3);
+  const auto remember = [&](BlockTable& table, int count) {
+    PrefixId parent = root;
+    for (int i = 0; i < count; ++i) {
+      parent = pool.Remember(table.blocks()[i], parent, std::span(tokens).subspan(i, 1));
+    }
+  };
+  remember(first, 2);
+  remember(second, 3);  // the first two are found in `first`, the third is its own
+  EXPECT_EQ(pool.Find(root, tokens, 3).held, 3);
+  first.Release();
+  EXPECT_EQ(pool.Find(root, tokens, 3).blocks.size(), 3u);
+  EXPECT_EQ(pool.Find(root, tokens, 3).held, 0);
+  BlockTable rest = *pool.Allocate(5);  // takes the unused ones
+  EXPECT_EQ(pool.Find(root, tokens, 3).blocks.size(), 0u);
+}
+
 }  // namespace
 }  // namespace tandem

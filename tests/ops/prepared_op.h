@@ -43,7 +43,8 @@ class PreparedOp {
   // `backend` outlives it.
   PreparedOp(const Case& c, Backend& backend, uint64_t seed = 1);
 
-  // Outputs are good on return.
+  void Enqueue() { run_(); }
+  // And waits: outputs are good on return.
   void Run();
   // What the backend was given, exactly (weights and KV after rounding to their dtype).
   const Tensors& inputs() const { return inputs_; }

@@ -190,6 +190,45 @@ TEST_F(GenerateTest, ManyPromptLogprobsComeInSeveralMessages) {
   EXPECT_EQ(tokens, 1);
 }
 
+TEST_F(GenerateTest, CompletionsComeApartEachWithItsSeedAndItsEnd) {
+  v1::GenerateRequest request = TextRequest("hi");
+  request.mutable_sampling()->set_n(3);
+  request.set_prompt_lookup_tokens(5);
+  const auto reader = Start(request);
+  const FakeInference::Running running = engine_.inference.WaitForRequest();
+  EXPECT_EQ(running.request.num_completions, 3);
+  EXPECT_EQ(running.request.max_drafts, 5);
+  const char* const texts[] = {"a", "b", "c"};
+  for (int round = 0; round < 4; ++round) {
+    for (int i = 0; i < 3; ++i) {
+      GenerationUpdate update = Update({i + 1}, texts[i], 3 * round + i + 1);
+      update.index = i;
+      update.usage.drafted_tokens = 9;
+      running.sink->OnUpdate(std::move(update));
+    }
+  }
+  running.sink->OnCompletionEnd({.index = 1, .reason = FinishReason::kLength, .text = "!"});
+  running.sink->OnCompletionEnd({.index = 0, .reason = FinishReason::kStop, .stop_string = "END"});
+  running.sink->OnEnd(
+      {.index = 2, .reason = FinishReason::kLength, .usage = {.drafted_tokens = 9, .accepted_tokens = 4}});
+  std::string all[3];
+  v1::GenerateResponse last[3], response;
+  while (reader->Read(&response)) {
+    ASSERT_LT(response.index(), 3);
+    EXPECT_EQ(last[response.index()].finish_reason(), v1::FINISH_REASON_UNSPECIFIED) << "after its end";
+    EXPECT_EQ(response.seed(), 4711u + response.index());
+    all[response.index()] += response.text();
+    last[response.index()] = response;
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(all, ElementsAre("aaaa", "bbbb!", "cccc"));
+  EXPECT_EQ(last[0].stop_string(), "END");
+  EXPECT_EQ(last[1].finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(last[2].finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(last[2].usage().drafted_tokens(), 9);
+  EXPECT_EQ(last[2].usage().accepted_tokens(), 4);
+}
+
 TEST_F(GenerateTest, TheClientsDeadlineReachesTheEngine) {
   const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(100);
   context_.set_deadline(deadline);

@@ -231,6 +231,29 @@ TEST_F(GenerationTest, BadWordsBecomeTokensBareAndBehindASpace) {
               ElementsAre(ElementsAre('a' + 1, 'b' + 1), ElementsAre(' ' + 1, 'a' + 1, 'b' + 1), ElementsAre(9)));
 }
 
+TEST_F(GenerationTest, TheModelsBadWordsAreThoseOfRequestsThatBringNone) {
+  defaults_.bad_token_sequences = {{7, 8}, {5, 4000}};  // the second is never drawn
+  const auto theirs = Resolve({.prompt = "hi"});
+  ASSERT_TRUE(theirs.ok()) << theirs.status();
+  EXPECT_THAT(theirs->sampling.rules->bad_words, ElementsAre(ElementsAre(7, 8)));
+  const auto own = Resolve({.prompt = "hi", .bad_token_sequences = {{9}}});
+  ASSERT_TRUE(own.ok()) << own.status();
+  EXPECT_THAT(own->sampling.rules->bad_words, ElementsAre(ElementsAre(9)));
+}
+
+TEST_F(GenerationTest, CompletionsAndGuessesAreCheckedAndPassedOn) {
+  const auto request = Resolve({.prompt = "hi", .n = 128, .prompt_lookup_tokens = 32});
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->num_completions, 128);
+  EXPECT_EQ(request->max_drafts, 32);
+  const auto unset = Resolve({.prompt = "hi"});
+  EXPECT_EQ(unset->num_completions, 1);
+  EXPECT_FALSE(unset->max_drafts.has_value());
+  EXPECT_EQ(Refusal({.prompt = "hi", .n = 0}), "n is 0, want 1 to 128");
+  EXPECT_EQ(Refusal({.prompt = "hi", .n = 129}), "n is 129, want 1 to 128");
+  EXPECT_EQ(Refusal({.prompt = "hi", .prompt_lookup_tokens = 33}), "prompt_lookup_tokens is 33, want 0 to 32");
+}
+
 TEST_F(GenerationTest, RequestsWithoutRulesCarryNone) {
   EXPECT_EQ(Resolve({.prompt = "hi"})->sampling.rules, nullptr);
 }

@@ -61,6 +61,10 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
   ASSIGN_OR_RETURN(request.stop.min_tokens, ResolveMinTokens(input, request.stop.max_tokens));
   RETURN_IF_ERROR(CheckLogprobs("prompt_logprobs", input.prompt_logprobs));
   request.prompt_logprobs = input.prompt_logprobs;
+  request.num_completions = input.n.value_or(1);
+  RETURN_IF_ERROR(CheckRange("n", request.num_completions, 1, kMaxCompletions));
+  RETURN_IF_ERROR(CheckRange("prompt_lookup_tokens", input.prompt_lookup_tokens.value_or(0), 0, kMaxDrafts));
+  request.max_drafts = input.prompt_lookup_tokens;
   request.adapter = input.adapter;
   request.skip_special_tokens = input.skip_special_tokens;
   ASSIGN_OR_RETURN(request.ttft, ResolveTarget("ttft_ms", input.ttft_ms));
@@ -70,9 +74,40 @@ absl::StatusOr<GenerateRequest> GenerationHandler::Resolve(const GenerationInput
     if (input.ignore_eos) return absl::InvalidArgumentError("ignore_eos with structured output, want one of them");
     ASSIGN_OR_RETURN(request.structure, structures_.Compile(*input.structure));
   }
-  if (!input.request_id.empty()) RETURN_IF_ERROR(CheckRequestId(input.request_id));
-  request.request_id = input.request_id.empty() ? absl::StrCat("gen-", next_request_.fetch_add(1)) : input.request_id;
+  ASSIGN_OR_RETURN(request.request_id, ResolveId(input.request_id));
   return request;
+}
+
+absl::StatusOr<std::string> GenerationHandler::ResolveId(const std::string& asked) {
+  if (asked.empty()) return absl::StrCat("gen-", next_request_.fetch_add(1));
+  RETURN_IF_ERROR(CheckRequestId(asked));
+  return asked;
+}
+
+absl::StatusOr<std::vector<GenerateRequest>> GenerationHandler::ResolveEmbedding(const EmbeddingInput& input) {
+  RETURN_IF_ERROR(CheckRange("the number of inputs", input.inputs.size(), size_t{1}, kMaxEmbeddingInputs));
+  GenerateRequest common;
+  RETURN_IF_ERROR(CheckUtf8("adapter", input.adapter));
+  RETURN_IF_ERROR(ResolveQueueing(input, common));
+  common.adapter = input.adapter;
+  common.pooling = input.pooling;
+  common.stop.max_tokens = 0;
+  ASSIGN_OR_RETURN(const std::string id, ResolveId(input.request_id));
+  std::vector<GenerateRequest> requests;
+  for (size_t i = 0; i < input.inputs.size(); ++i) {
+    const std::string field = absl::StrCat("inputs[", i, "]");
+    absl::StatusOr<std::vector<int32_t>> tokens =
+        TokenizeAs(input.inputs[i], SpecialTokens::kAdd, ChatEnd::kLastMessage);
+    if (!tokens.ok()) return Annotate(tokens.status(), field);
+    if (tokens->size() > static_cast<size_t>(model_.max_context)) {
+      return absl::InvalidArgumentError(absl::StrCat(field, " has ", tokens->size(), " tokens, want at most ",
+                                                     model_.max_context, ": what the context holds"));
+    }
+    GenerateRequest& request = requests.emplace_back(common);
+    request.prompt = *std::move(tokens);
+    request.request_id = absl::StrCat(id, "#", i);
+  }
+  return requests;
 }
 
 absl::Status GenerationHandler::Start(GenerateRequest request, std::shared_ptr<GenerationSink> sink) {
@@ -97,6 +132,11 @@ absl::StatusOr<std::string> GenerationHandler::Detokenize(const std::vector<int3
 }
 
 absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& prompt, SpecialTokens special) const {
+  return TokenizeAs(prompt, special, ChatEnd::kAnswerBegins);
+}
+
+absl::StatusOr<std::vector<int32_t>> GenerationHandler::TokenizeAs(const Prompt& prompt, SpecialTokens special,
+                                                                   ChatEnd end) const {
   std::vector<int32_t> tokens;
   if (const auto* text = std::get_if<std::string>(&prompt)) {
     if (text->empty()) return absl::InvalidArgumentError("prompt text is empty, want at least one character");
@@ -105,7 +145,7 @@ absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& p
   } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) {
     tokens = *ids;
   } else if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&prompt)) {
-    ASSIGN_OR_RETURN(const std::string text, RenderChat(*messages));
+    ASSIGN_OR_RETURN(const std::string text, RenderChat(*messages, end));
     ASSIGN_OR_RETURN(tokens, Encode(text, SpecialTokens::kNone));
   } else {
     return absl::InvalidArgumentError("prompt is missing, want text, tokens or chat messages");
@@ -114,7 +154,7 @@ absl::StatusOr<std::vector<int32_t>> GenerationHandler::Tokenize(const Prompt& p
   return tokens;
 }
 
-absl::StatusOr<std::string> GenerationHandler::RenderChat(const std::vector<ChatMessage>& messages) const {
+absl::StatusOr<std::string> GenerationHandler::RenderChat(const std::vector<ChatMessage>& messages, ChatEnd end) const {
   if (messages.empty()) return absl::InvalidArgumentError("chat has 0 messages, want at least 1");
   OrderedJson list = OrderedJson::array();
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -124,8 +164,8 @@ absl::StatusOr<std::string> GenerationHandler::RenderChat(const std::vector<Chat
   if (model_.chat_template == nullptr) {
     return absl::FailedPreconditionError("the model has no chat template, want a prompt of text or tokens");
   }
-  absl::StatusOr<RenderedChat> chat =
-      model_.chat_template->Render({{"messages", std::move(list)}, {"add_generation_prompt", true}});
+  absl::StatusOr<RenderedChat> chat = model_.chat_template->Render(
+      {{"messages", std::move(list)}, {"add_generation_prompt", end == ChatEnd::kAnswerBegins}});
   if (!chat.ok()) return Annotate(chat.status(), "chat template");
   return std::move(chat->text);
 }
@@ -169,12 +209,14 @@ absl::StatusOr<SamplingParams> GenerationHandler::ResolveSampling(const Generati
   RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -2.0f, 2.0f));
   RETURN_IF_ERROR(CheckLogprobs("logprobs", input.logprobs));
   params.num_logprobs = input.logprobs;
-  ASSIGN_OR_RETURN(params.rules, ResolveTokenRules(input, *model_.tokenizer, model_.vocab));
+  ASSIGN_OR_RETURN(params.rules,
+                   ResolveTokenRules(input, model_.defaults.bad_token_sequences, *model_.tokenizer, model_.vocab));
   params.seed = input.seed.has_value() ? *input.seed : random_();
   return params;
 }
 
-absl::Status GenerationHandler::ResolveQueueing(const GenerationInput& input, GenerateRequest& request) {
+template <typename Input>
+absl::Status GenerationHandler::ResolveQueueing(const Input& input, GenerateRequest& request) {
   const auto check = [](std::string_view field, const std::string& text) {
     if (text.size() <= kMaxTenantBytes) return CheckUtf8(field, text);
     return absl::InvalidArgumentError(

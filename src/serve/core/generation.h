@@ -42,6 +42,8 @@ struct GenerationInput {
   std::vector<std::string> bad_words;
   std::vector<std::vector<int32_t>> bad_token_sequences;
   std::optional<int> logprobs, prompt_logprobs;
+  std::optional<int> n;                     // completions
+  std::optional<int> prompt_lookup_tokens;  // guessed ahead at most
   std::optional<uint64_t> seed;
   std::optional<int> max_tokens, min_tokens;
   std::vector<std::string> stop;
@@ -53,6 +55,15 @@ struct GenerationInput {
   std::string tenant, cache_salt;
   std::optional<double> ttft_ms, tpot_ms;   // latency targets
   std::optional<StructureInput> structure;  // of the completion
+};
+
+struct EmbeddingInput {
+  std::vector<Prompt> inputs;
+  std::string request_id;  // "": one is made up
+  std::string adapter;
+  Pooling pooling = Pooling::kLastToken;
+  int priority = 0;
+  std::string tenant, cache_salt;
 };
 
 // The served model as the front ends know it. Pointers are borrowed.
@@ -75,6 +86,7 @@ class GenerationHandler {
   static constexpr size_t kMaxStopTokenIds = 1024;
   static constexpr int kMaxPriority = 1000;       // and as much below 0
   static constexpr size_t kMaxTenantBytes = 256;  // of a tenant's name, and of a cache salt
+  static constexpr size_t kMaxEmbeddingInputs = 256;
 
   // `random` draws seeds; it may be called from any thread.
   GenerationHandler(ModelFrontEnd model, InferenceApi* api, std::function<uint64_t()> random);
@@ -82,6 +94,9 @@ class GenerationHandler {
   // The complete request, with an id of its own. INVALID_ARGUMENT names field, got and want; FAILED_PRECONDITION for a
   // chat prompt where the model has no chat template.
   absl::StatusOr<GenerateRequest> Resolve(const GenerationInput& input);
+
+  // A request for each input, with ids "ID#0", "ID#1" ...; the errors of Resolve.
+  absl::StatusOr<std::vector<GenerateRequest>> ResolveEmbedding(const EmbeddingInput& input);
 
   // What Generate would make of the prompt; `special` goes for text, a chat template writes its own.
   absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt, SpecialTokens special) const;
@@ -94,10 +109,14 @@ class GenerationHandler {
 
  private:
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, SpecialTokens special) const;
-  absl::StatusOr<std::string> RenderChat(const std::vector<ChatMessage>& messages) const;
+  enum class ChatEnd { kAnswerBegins, kLastMessage };
+  absl::StatusOr<std::vector<int32_t>> TokenizeAs(const Prompt& prompt, SpecialTokens special, ChatEnd end) const;
+  absl::StatusOr<std::string> RenderChat(const std::vector<ChatMessage>& messages, ChatEnd end) const;
+  absl::StatusOr<std::string> ResolveId(const std::string& asked);
   absl::StatusOr<int> ResolveMaxTokens(std::optional<int> asked, size_t prompt_tokens) const;
   absl::StatusOr<SamplingParams> ResolveSampling(const GenerationInput& input) const;
-  static absl::Status ResolveQueueing(const GenerationInput& input, GenerateRequest& request);
+  template <typename Input>  // GenerationInput, EmbeddingInput
+  static absl::Status ResolveQueueing(const Input& input, GenerateRequest& request);
   absl::StatusOr<int> ResolveMinTokens(const GenerationInput& input, int max_tokens) const;
   absl::StatusOr<StopConditions> ResolveStop(const GenerationInput& input) const;
 

@@ -22,11 +22,11 @@ absl::StatusOr<Json> ReadConfig(const std::string& path) {
   return json;
 }
 
-absl::Status AppendTokenId(const Json& value, std::vector<int32_t>& ids) {
+absl::Status AppendTokenId(const char* field, const Json& value, std::vector<int32_t>& ids) {
   const bool fits = value.is_number_integer() && value.get<int64_t>() >= 0 &&
                     value.get<int64_t>() <= std::numeric_limits<int32_t>::max();
   if (!fits) {
-    return absl::InvalidArgumentError(absl::StrCat("eos_token_id is ", DescribeJson(value), ", want a token id"));
+    return absl::InvalidArgumentError(absl::StrCat(field, " is ", DescribeJson(value), ", want a token id"));
   }
   ids.push_back(value.get<int32_t>());
   return absl::OkStatus();
@@ -38,11 +38,29 @@ absl::StatusOr<std::vector<int32_t>> ReadEosTokenIds(const Json& config) {
   const auto found = config.find("eos_token_id");
   if (found == config.end() || found->is_null()) return ids;
   if (!found->is_array()) {
-    RETURN_IF_ERROR(AppendTokenId(*found, ids));
+    RETURN_IF_ERROR(AppendTokenId("eos_token_id", *found, ids));
     return ids;
   }
-  for (const Json& value : *found) RETURN_IF_ERROR(AppendTokenId(value, ids));
+  for (const Json& value : *found) RETURN_IF_ERROR(AppendTokenId("eos_token_id", value, ids));
   return ids;
+}
+
+// A list of lists of ids, or null.
+absl::StatusOr<std::vector<std::vector<int32_t>>> ReadBadWords(const Json& config) {
+  std::vector<std::vector<int32_t>> sequences;
+  const auto found = config.find("bad_words_ids");
+  if (found == config.end() || found->is_null()) return sequences;
+  const auto refuse = [](const Json& got) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("bad_words_ids has ", DescribeJson(got), ", want a list of lists of token ids, none empty"));
+  };
+  if (!found->is_array()) return refuse(*found);
+  for (const Json& sequence : *found) {
+    if (!sequence.is_array() || sequence.empty()) return refuse(sequence);
+    std::vector<int32_t>& ids = sequences.emplace_back();
+    for (const Json& value : sequence) RETURN_IF_ERROR(AppendTokenId("bad_words_ids", value, ids));
+  }
+  return sequences;
 }
 
 // A number of the configuration that `check` accepts; what stands in `value` where there is none.
@@ -67,6 +85,7 @@ absl::Status ReadSampling(const Json& config, GenerationDefaults& defaults) {
   ASSIGN_OR_RETURN(const int64_t min_tokens, JsonGet<int64_t>(config, "min_new_tokens", 0));
   RETURN_IF_ERROR(CheckRange("min_new_tokens", min_tokens, int64_t{0}, int64_t{std::numeric_limits<int>::max()}));
   defaults.min_tokens = static_cast<int>(min_tokens);
+  ASSIGN_OR_RETURN(defaults.bad_token_sequences, ReadBadWords(config));
   if (const auto found = config.find("max_new_tokens"); found != config.end() && !found->is_null()) {
     ASSIGN_OR_RETURN(const int64_t max_tokens, JsonGet<int64_t>(config, "max_new_tokens"));
     RETURN_IF_ERROR(CheckRange("max_new_tokens", max_tokens, int64_t{1}, int64_t{std::numeric_limits<int>::max()}));

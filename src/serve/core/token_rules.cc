@@ -42,7 +42,16 @@ absl::Status AddBadWord(const std::string& field, const std::string& word, const
   return AddSequence(field, std::move(spaced), vocab, rules);
 }
 
-absl::Status FillBadWords(const GenerationInput& input, const Tokenizer& tokenizer, int vocab, TokenRules& rules) {
+absl::Status FillBadWords(const GenerationInput& input, const std::vector<std::vector<int32_t>>& default_bad_sequences,
+                          const Tokenizer& tokenizer, int vocab, TokenRules& rules) {
+  if (input.bad_words.empty() && input.bad_token_sequences.empty()) {
+    for (const std::vector<int32_t>& sequence : default_bad_sequences) {
+      // One with an id beyond the vocabulary is never completed.
+      const bool drawable = std::all_of(sequence.begin(), sequence.end(), [vocab](int32_t id) { return id < vocab; });
+      if (drawable) rules.bad_words.push_back(sequence);
+    }
+    return absl::OkStatus();
+  }
   RETURN_IF_ERROR(CheckCount("bad_words", input.bad_words.size(), kMaxBadWords));
   RETURN_IF_ERROR(CheckCount("bad_token_sequences", input.bad_token_sequences.size(), kMaxBadSequences));
   for (size_t i = 0; i < input.bad_words.size(); ++i) {
@@ -67,10 +76,11 @@ absl::Status CheckLogprobs(std::string_view field, const std::optional<int>& val
   return value.has_value() ? CheckRange(field, *value, 0, kMaxLogprobs) : absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const TokenRules>> ResolveTokenRules(const GenerationInput& input,
-                                                                    const Tokenizer& tokenizer, int vocab) {
+absl::StatusOr<std::shared_ptr<const TokenRules>> ResolveTokenRules(
+    const GenerationInput& input, const std::vector<std::vector<int32_t>>& default_bad_sequences,
+    const Tokenizer& tokenizer, int vocab) {
   if (input.logit_bias.empty() && input.allowed_token_ids.empty() && input.bad_words.empty() &&
-      input.bad_token_sequences.empty()) {
+      input.bad_token_sequences.empty() && default_bad_sequences.empty()) {
     return nullptr;
   }
   auto rules = std::make_shared<TokenRules>();
@@ -86,7 +96,7 @@ absl::StatusOr<std::shared_ptr<const TokenRules>> ResolveTokenRules(const Genera
   }
   rules->logit_bias = input.logit_bias;
   rules->allowed_token_ids = input.allowed_token_ids;
-  RETURN_IF_ERROR(FillBadWords(input, tokenizer, vocab, *rules));
+  RETURN_IF_ERROR(FillBadWords(input, default_bad_sequences, tokenizer, vocab, *rules));
   return rules;
 }
 

@@ -30,8 +30,10 @@ absl::Status CheckTokenId(std::string_view field, int32_t token, int vocab);
 absl::Status CheckLogprobs(std::string_view field, const std::optional<int>& value);
 
 // Null where the request brings none. A bad word becomes two token sequences, at the start of a text and behind a
-// space, as vLLM does; where both are the same, one.
-absl::StatusOr<std::shared_ptr<const TokenRules>> ResolveTokenRules(const GenerationInput& input,
-                                                                    const Tokenizer& tokenizer, int vocab);
+// space, as vLLM does; where both are the same, one. A request that brings no bad words and no bad sequences has the
+// default ones, the model's.
+absl::StatusOr<std::shared_ptr<const TokenRules>> ResolveTokenRules(
+    const GenerationInput& input, const std::vector<std::vector<int32_t>>& default_bad_sequences,
+    const Tokenizer& tokenizer, int vocab);
 
 }  // namespace tandem

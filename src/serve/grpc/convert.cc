@@ -179,12 +179,14 @@ GenerationInput FromProto(v1::GenerateRequest& request) {
   if (sampling.has_top_p()) input.top_p = sampling.top_p();
   if (sampling.has_seed()) input.seed = sampling.seed();
   FillTokenRules(sampling, input);
+  if (sampling.has_n()) input.n = sampling.n();
   if (sampling.has_min_p()) input.min_p = sampling.min_p();
   if (sampling.has_typical_p()) input.typical_p = sampling.typical_p();
   if (sampling.has_presence_penalty()) input.presence_penalty = sampling.presence_penalty();
   if (sampling.has_frequency_penalty()) input.frequency_penalty = sampling.frequency_penalty();
   if (sampling.has_repetition_penalty()) input.repetition_penalty = sampling.repetition_penalty();
   if (request.has_logprobs()) input.logprobs = request.logprobs();
+  if (request.has_prompt_lookup_tokens()) input.prompt_lookup_tokens = request.prompt_lookup_tokens();
   if (request.has_prompt_logprobs()) input.prompt_logprobs = request.prompt_logprobs();
   v1::Stopping& stopping = *request.mutable_stopping();
   if (stopping.has_max_tokens()) input.max_tokens = stopping.max_tokens();
@@ -198,6 +200,43 @@ GenerationInput FromProto(v1::GenerateRequest& request) {
   if (request.has_priority()) input.priority = request.priority();
   input.tenant = std::move(*request.mutable_tenant());
   input.cache_salt = std::move(*request.mutable_cache_salt());
+  return input;
+}
+
+absl::StatusOr<EmbeddingInput> FromProto(v1::EmbedRequest& request) {
+  EmbeddingInput input;
+  for (v1::EmbedInput& one : *request.mutable_inputs()) {
+    switch (one.input_case()) {
+      case v1::EmbedInput::kText:
+        input.inputs.emplace_back(std::move(*one.mutable_text()));
+        break;
+      case v1::EmbedInput::kTokens:
+        input.inputs.emplace_back(std::vector<int32_t>(one.tokens().ids().begin(), one.tokens().ids().end()));
+        break;
+      case v1::EmbedInput::kChat:
+        input.inputs.emplace_back(TakeMessages(*one.mutable_chat()));
+        break;
+      case v1::EmbedInput::INPUT_NOT_SET:
+        input.inputs.emplace_back();
+        break;
+    }
+  }
+  switch (request.pooling()) {
+    case v1::EMBEDDING_POOLING_UNSPECIFIED:
+    case v1::EMBEDDING_POOLING_LAST:
+      break;
+    case v1::EMBEDDING_POOLING_MEAN:
+      input.pooling = Pooling::kMean;
+      break;
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("pooling is ", static_cast<int>(request.pooling()), ", want 1 (last) or 2 (mean)"));
+  }
+  input.adapter = std::move(*request.mutable_adapter());
+  if (request.has_priority()) input.priority = request.priority();
+  input.tenant = std::move(*request.mutable_tenant());
+  input.cache_salt = std::move(*request.mutable_cache_salt());
+  input.request_id = std::move(*request.mutable_request_id());
   return input;
 }
 
@@ -329,6 +368,8 @@ v1::DaemonStatus ToProto(const EngineStatus& status) {
   inference.set_generated_tokens(status.generated_tokens);
   inference.set_cached_prompt_tokens(status.cached_prompt_tokens);
   inference.set_preemptions(status.preemptions);
+  inference.set_drafted_tokens(status.drafted_tokens);
+  inference.set_accepted_tokens(status.accepted_tokens);
   inference.set_tokens_per_second(status.inference_tokens_per_second);
   v1::TrainingStatus& training = *proto.mutable_training();
   training.set_running_jobs(status.running_jobs);
@@ -355,6 +396,14 @@ v1::TokenLogprobs ToProto(const TokenLogprobs& logprobs, const Tokenizer& tokeni
   fill(logprobs.token, logprobs.logprob, *proto.mutable_token());
   for (const TokenLogprob& top : logprobs.top) fill(top.token, top.logprob, *proto.add_top());
   return proto;
+}
+
+void FillUsage(const Usage& usage, v1::Usage& proto) {
+  proto.set_prompt_tokens(usage.prompt_tokens);
+  proto.set_completion_tokens(usage.completion_tokens);
+  proto.set_cached_tokens(usage.cached_tokens);
+  proto.set_drafted_tokens(usage.drafted_tokens);
+  proto.set_accepted_tokens(usage.accepted_tokens);
 }
 
 v1::FinishReason ToProto(FinishReason reason) {

@@ -16,6 +16,8 @@ namespace tandem {
 
 // All take the request apart: its strings and lists are moved out.
 GenerationInput FromProto(v1::GenerateRequest& request);
+// INVALID_ARGUMENT: a pooling that there is not.
+absl::StatusOr<EmbeddingInput> FromProto(v1::EmbedRequest& request);
 Prompt FromProto(v1::TokenizeRequest& request);
 // INVALID_ARGUMENT for an enum's number that this daemon does not know.
 absl::StatusOr<JobInput> FromProto(v1::CreateJobRequest& request);
@@ -25,6 +27,7 @@ v1::JobEvent ToProto(const JobEvent& event);
 v1::Adapter ToProto(const AdapterInfo& adapter);
 v1::DaemonStatus ToProto(const EngineStatus& status);
 v1::FinishReason ToProto(FinishReason reason);
+void FillUsage(const Usage& usage, v1::Usage& proto);
 // With the tokens' text and bytes.
 v1::TokenLogprobs ToProto(const TokenLogprobs& logprobs, const Tokenizer& tokenizer);
 

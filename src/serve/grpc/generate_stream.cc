@@ -1,5 +1,7 @@
 #include "serve/grpc/generate_stream.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -12,15 +14,6 @@ namespace {
 
 // Of text in one message: far below the 4 MB that gRPC's clients take by default.
 constexpr size_t kMaxMessageBytes = 64 << 10;
-
-// A token takes up to five bytes, a token's log probability about 32.
-size_t ApproximateSize(const v1::GenerateResponse& message) {
-  size_t size = message.text().size() + 5 * static_cast<size_t>(message.token_ids_size());
-  for (const auto* list : {&message.logprobs(), &message.prompt_logprobs()}) {
-    if (!list->empty()) size += 32 * static_cast<size_t>(list->size()) * (1 + list->rbegin()->top_size());
-  }
-  return size;
-}
 
 }  // namespace
 
@@ -77,17 +70,25 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (gone_) return;
-    const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
-    for (const TokenLogprobs& logprobs : update.prompt_logprobs) {
-      *Open().add_prompt_logprobs() = ToProto(logprobs, tokenizer);
+    for (TokenLogprobs& logprobs : update.prompt_logprobs) {
+      Open(update.index).prompt_logprobs.push_back(std::move(logprobs));
     }
-    v1::GenerateResponse& message = Open();
-    for (const TokenLogprobs& logprobs : update.logprobs) *message.add_logprobs() = ToProto(logprobs, tokenizer);
+    Pending& pending = Open(update.index);
+    std::move(update.logprobs.begin(), update.logprobs.end(), std::back_inserter(pending.logprobs));
+    v1::GenerateResponse& message = pending.message;
     message.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
     message.mutable_text()->append(update.text);
-    message.mutable_usage()->set_prompt_tokens(update.usage.prompt_tokens);
-    message.mutable_usage()->set_completion_tokens(update.usage.completion_tokens);
-    message.mutable_usage()->set_cached_tokens(update.usage.cached_tokens);
+    FillUsage(update.usage, *message.mutable_usage());
+    if (std::exchange(busy_, true)) return;
+  }
+  shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
+}
+
+void GenerateStream::OnCompletionEnd(GenerationEnd end) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (gone_) return;
+    Close(std::move(end));
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
@@ -98,30 +99,52 @@ void GenerateStream::OnEnd(GenerationEnd end) {
             end.usage.prompt_tokens, end.usage.completion_tokens, end.status.ToString());
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (end.status.ok()) {
-      v1::GenerateResponse& last = Open();
-      last.mutable_text()->append(end.text);
-      last.set_finish_reason(ToProto(end.reason));
-      last.mutable_usage()->set_prompt_tokens(end.usage.prompt_tokens);
-      last.mutable_usage()->set_completion_tokens(end.usage.completion_tokens);
-      last.mutable_usage()->set_cached_tokens(end.usage.cached_tokens);
-      last.set_adapter_generation(end.adapter_generation);
-      if (!end.stop_string.empty()) last.set_stop_string(end.stop_string);
-      if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
-    }
-    end_ = std::move(end.status);
+    end_ = end.status;
+    if (end.status.ok()) Close(std::move(end));
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
 }
 
-v1::GenerateResponse& GenerateStream::Open() {
-  if (pending_.empty() || ApproximateSize(pending_.back()) >= kMaxMessageBytes) {
-    v1::GenerateResponse& message = pending_.emplace_back();
-    message.set_request_id(shown_id_);
-    message.set_seed(seed_);
+void GenerateStream::Close(GenerationEnd end) {
+  v1::GenerateResponse& last = Open(end.index).message;
+  last.mutable_text()->append(end.text);
+  last.set_finish_reason(ToProto(end.reason));
+  FillUsage(end.usage, *last.mutable_usage());
+  last.set_adapter_generation(end.adapter_generation);
+  if (!end.stop_string.empty()) last.set_stop_string(end.stop_string);
+  if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
+}
+
+GenerateStream::Pending& GenerateStream::Open(int index) {
+  // Few completions, few messages: a reader that keeps up leaves one of each.
+  const auto open = std::find_if(pending_.rbegin(), pending_.rend(),
+                                 [index](const Pending& pending) { return pending.message.index() == index; });
+  if (open != pending_.rend() && open->ApproximateSize() < kMaxMessageBytes) return *open;
+  Pending& pending = pending_.emplace_back();
+  pending.message.set_request_id(shown_id_);
+  pending.message.set_index(index);
+  pending.message.set_seed(seed_ + static_cast<uint64_t>(index));
+  return pending;
+}
+
+// A token takes up to five bytes, a token's log probability about 32.
+size_t GenerateStream::Pending::ApproximateSize() const {
+  size_t size = message.text().size() + 5 * static_cast<size_t>(message.token_ids_size());
+  for (const auto* list : {&logprobs, &prompt_logprobs}) {
+    if (!list->empty()) size += 32 * list->size() * (1 + list->back().top.size());
   }
-  return pending_.back();
+  return size;
+}
+
+void GenerateStream::Complete(Pending& pending) const {
+  const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
+  for (const TokenLogprobs& logprobs : pending.prompt_logprobs) {
+    *pending.message.add_prompt_logprobs() = ToProto(logprobs, tokenizer);
+  }
+  for (const TokenLogprobs& logprobs : pending.logprobs) {
+    *pending.message.add_logprobs() = ToProto(logprobs, tokenizer);
+  }
 }
 
 void GenerateStream::Pump() {
@@ -129,9 +152,11 @@ void GenerateStream::Pump() {
   if (gone_) pending_.clear();
   const bool last = pending_.size() == 1 && end_.has_value() && end_->ok();
   if (!pending_.empty()) {
-    out_ = ToBytes(pending_.front());
+    Pending next = std::move(pending_.front());
     pending_.pop_front();
     lock.unlock();
+    Complete(next);
+    out_ = ToBytes(next.message);
     // Nothing of *this may be touched after the last action; after the others busy_ stays until OnWriteDone.
     if (last) {
       StartWriteAndFinish(&out_, grpc::WriteOptions(), grpc::Status::OK);

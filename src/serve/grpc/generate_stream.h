@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "serve/grpc/call_context.h"
@@ -29,6 +30,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // Step thread:
   void OnUpdate(GenerationUpdate update) override;
+  void OnCompletionEnd(GenerationEnd end) override;
   void OnEnd(GenerationEnd end) override;
   // gRPC's threads:
   void OnWriteDone(bool ok) override;
@@ -44,8 +46,18 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Abort();
   // Takes the next action: write, finish, or rest. Called by whoever holds `busy_`.
   void Pump();
-  // The message that takes the next news.
-  v1::GenerateResponse& Open() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A message that was not written yet, and what only becomes part of it when it is: spelling tokens out is not the
+  // step thread's work.
+  struct Pending {
+    v1::GenerateResponse message;
+    std::vector<TokenLogprobs> prompt_logprobs = {}, logprobs = {};
+    size_t ApproximateSize() const;
+  };
+  void Complete(Pending& pending) const;
+  // The message that takes the next news of a completion; its last one.
+  Pending& Open(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void Close(GenerationEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   CallContext* const shared_;
   const absl::StatusOr<std::string> caller_;  // or why not
@@ -53,14 +65,14 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<GenerateStream> self_;  // gRPC's share; dropped in OnDone
 
   // Set by Submit before the engine knows the stream, constant from then on.
-  uint64_t seed_ = 0;
+  uint64_t seed_ = 0;     // of the first completion
   std::string shown_id_;  // what the client knows the request by
 
   std::mutex mutex_;
-  std::string request_id_ ABSL_GUARDED_BY(mutex_);                    // the engine's; "" before it was submitted
-  std::deque<v1::GenerateResponse> pending_ ABSL_GUARDED_BY(mutex_);  // not yet written; the last one is open
-  bool busy_ ABSL_GUARDED_BY(mutex_) = false;  // a Pump is posted or running, or a write is in flight
-  bool gone_ ABSL_GUARDED_BY(mutex_) = false;  // the client: cancelled, vanished, or a write failed
+  std::string request_id_ ABSL_GUARDED_BY(mutex_);       // the engine's; "" before it was submitted
+  std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);  // the last one of each completion is open
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;            // a Pump is posted or running, or a write is in flight
+  bool gone_ ABSL_GUARDED_BY(mutex_) = false;            // the client: cancelled, vanished, or a write failed
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer out_;  // of the write in flight
 };

@@ -8,6 +8,7 @@
 #include "serve/core/jobs.h"
 #include "serve/core/validate.h"
 #include "serve/grpc/convert.h"
+#include "serve/grpc/embed_call.h"
 #include "serve/grpc/generate_stream.h"
 #include "serve/grpc/unary.h"
 #include "serve/grpc/watch_stream.h"
@@ -22,9 +23,9 @@ namespace {
 using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
 
-using InferenceBase = v1::Inference::WithRawCallbackMethod_Generate<
+using InferenceBase = v1::Inference::WithRawCallbackMethod_Generate<v1::Inference::WithRawCallbackMethod_Embed<
     v1::Inference::WithRawCallbackMethod_Tokenize<v1::Inference::WithRawCallbackMethod_Detokenize<
-        v1::Inference::WithRawCallbackMethod_Abort<v1::Inference::Service>>>>;
+        v1::Inference::WithRawCallbackMethod_Abort<v1::Inference::Service>>>>>;
 using FineTuningBase = v1::FineTuning::WithRawCallbackMethod_CreateJob<v1::FineTuning::WithRawCallbackMethod_GetJob<
     v1::FineTuning::WithRawCallbackMethod_ListJobs<v1::FineTuning::WithRawCallbackMethod_WatchJob<
         v1::FineTuning::WithRawCallbackMethod_CancelJob<v1::FineTuning::Service>>>>>;
@@ -38,6 +39,10 @@ class InferenceService final : public InferenceBase {
 
   grpc::ServerWriteReactor<ByteBuffer>* Generate(CallbackServerContext* context, const ByteBuffer* in) override {
     return GenerateStream::Create(shared_, *context, in);
+  }
+
+  grpc::ServerUnaryReactor* Embed(CallbackServerContext* context, const ByteBuffer* in, ByteBuffer* out) override {
+    return EmbedCall::Create(shared_, *context, in, out);
   }
 
   grpc::ServerUnaryReactor* Tokenize(CallbackServerContext* context, const ByteBuffer* in, ByteBuffer* out) override {
