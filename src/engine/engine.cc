@@ -248,6 +248,7 @@ void Engine::PublishStatus(absl::Duration step_time) {
   status_.kv_blocks_cached = pool_->cached();
   status_.cached_prompt_tokens = inference.cached_tokens;
   status_.preemptions = inference.preemptions;
+  status_.training_preemptions = training_->preemptions();
   status_.drafted_tokens = inference.drafted_tokens;
   status_.accepted_tokens = inference.accepted_tokens;
   if (step_time > absl::ZeroDuration()) {

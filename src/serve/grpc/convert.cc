@@ -376,6 +376,7 @@ v1::DaemonStatus ToProto(const EngineStatus& status) {
   training.set_running_jobs(status.running_jobs);
   training.set_queued_jobs(status.queued_jobs);
   training.set_trained_tokens(status.trained_tokens);
+  training.set_preemptions(status.training_preemptions);
   training.set_tokens_per_second(status.training_tokens_per_second);
   FillScheduler(status.scheduler, *proto.mutable_scheduler());
   v1::KvStatus& kv = *proto.mutable_kv();
