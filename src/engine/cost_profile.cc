@@ -37,7 +37,7 @@ std::string CostModelPath(const std::string& directory, const std::string& model
 }
 
 ModelShape ShapeOf(const ModelDesc& desc, DType weight_dtype) {
-  const double hidden = desc.hidden, experts = std::max(1, desc.experts.top_k);
+  const double hidden = desc.hidden, experts = std::max(1, desc.experts.routing.top_k);
   return {.num_layers = desc.num_layers,
           .layer_parameters =
               hidden * (2 * desc.q_size() + 2 * desc.kv_size()) + (desc.gated ? 3 : 2) * hidden * desc.ffn * experts,

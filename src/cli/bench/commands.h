@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "cli/bench/loadgen.h"
@@ -15,7 +16,10 @@ struct ServeOptions {
   LoadOptions load;
   Slo slo;
   int num_requests = 100;
-  std::string file;  // JSONL; "": synthetic requests, by the fields below
+  std::string file;          // JSONL; "": synthetic requests, by the fields below
+  std::string trace;         // of arrivals and lengths; "": drawn
+  std::string requests_out;  // where a line for each request goes; "": nowhere
+  absl::Duration warm_up;    // requests that are due before it do not count
   std::string prompt_tokens = "128", output_tokens = "64";
   int shared_prefix = 0;
   std::string adapter;
@@ -23,5 +27,8 @@ struct ServeOptions {
 };
 
 absl::Status RunServe(const Session& session, const ServeOptions& options);
+
+// Becomes `program`, which lies beside this one's binary; returns where that is not possible.
+absl::Status RunBeside(const std::string& program, const std::vector<std::string>& arguments);
 
 }  // namespace tandem::bench

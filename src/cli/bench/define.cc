@@ -65,6 +65,17 @@ void DefineServe(CLI::App& bench, Command& command) {
   serve->add_option("--shared-prefix", options->shared_prefix, "Tokens that all prompts begin with, beside their own")
       ->check(CLI::Range(0, 1 << 20));
   serve->add_option("--file", options->file, R"(JSONL of {"prompt"} or {"messages"}, with "max_tokens", instead)");
+  serve
+      ->add_option(
+          "--trace", options->trace,
+          "Arrivals and lengths instead: CSV of arrival_seconds,prompt_tokens,output_tokens[,adapter], or JSONL")
+      ->type_name("FILE");
+  serve->add_option("--requests-out", options->requests_out, "Write a JSON line for each request")->type_name("FILE");
+  serve
+      ->add_option_function<double>(
+          "--warm-up", [options](const double& s) { options->warm_up = absl::Seconds(s); },
+          "Requests of the first so many seconds do not count")
+      ->check(CLI::PositiveNumber);
   serve->add_option("--adapter", options->adapter, "A loaded adapter's name; none: the base model");
   serve->add_option("--temperature", options->temperature, "0: greedy")->capture_default_str();
   AddMs(serve, "--slo-ttft", options->slo.ttft, "Goodput: time to the first token at most");
@@ -73,12 +84,25 @@ void DefineServe(CLI::App& bench, Command& command) {
       [&command, options] { command = [options](const Session& session) { return RunServe(session, *options); }; });
 }
 
+// A program of its own beside this one that takes the rest of the command line: this client sees the daemon's protocol
+// only, and not the scheduler that simulate runs.
+void DefineBeside(CLI::App& bench, Command& command, const char* name, const char* program, const char* help) {
+  CLI::App* const sub = bench.add_subcommand(name, help)->prefix_command();
+  sub->set_help_flag();  // the program's own
+  sub->callback([&command, sub, program] {
+    command = [arguments = sub->remaining(), program](const Session&) { return RunBeside(program, arguments); };
+  });
+}
+
 }  // namespace
 
 void DefineBench(CLI::App& app, Command& command) {
   CLI::App* const bench = app.add_subcommand("bench", "Measure a running daemon")->fallthrough();
   bench->require_subcommand(1);
   DefineServe(*bench, command);
+  DefineBeside(*bench, command, "simulate", "tandem-sim", "Replay a trace under every policy on a cost model");
+  DefineBeside(*bench, command, "coserve", "tandem-bench-coserve",
+               "Co-serving against its baselines, daemons and load included");
 }
 
 }  // namespace tandem::bench
