@@ -28,7 +28,4 @@ struct ServeOptions {
 
 absl::Status RunServe(const Session& session, const ServeOptions& options);
 
-// Becomes `program`, which lies beside this one's binary; returns where that is not possible.
-absl::Status RunBeside(const std::string& program, const std::vector<std::string>& arguments);
-
 }  // namespace tandem::bench

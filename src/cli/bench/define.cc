@@ -84,14 +84,10 @@ void DefineServe(CLI::App& bench, Command& command) {
       [&command, options] { command = [options](const Session& session) { return RunServe(session, *options); }; });
 }
 
-// A program of its own beside this one that takes the rest of the command line: this client sees the daemon's protocol
-// only, and not the scheduler that simulate runs.
-void DefineBeside(CLI::App& bench, Command& command, const char* name, const char* program, const char* help) {
-  CLI::App* const sub = bench.add_subcommand(name, help)->prefix_command();
-  sub->set_help_flag();  // the program's own
-  sub->callback([&command, sub, program] {
-    command = [arguments = sub->remaining(), program](const Session&) { return RunBeside(program, arguments); };
-  });
+// For the help's sake: their command lines are their own, see RunBeside.
+void DefineBeside(CLI::App& bench) {
+  bench.add_subcommand("simulate", "Replay a trace under every policy on a cost model");
+  bench.add_subcommand("coserve", "Co-serving against its baselines, daemons and load included");
 }
 
 }  // namespace
@@ -100,9 +96,7 @@ void DefineBench(CLI::App& app, Command& command) {
   CLI::App* const bench = app.add_subcommand("bench", "Measure a running daemon")->fallthrough();
   bench->require_subcommand(1);
   DefineServe(*bench, command);
-  DefineBeside(*bench, command, "simulate", "tandem-sim", "Replay a trace under every policy on a cost model");
-  DefineBeside(*bench, command, "coserve", "tandem-bench-coserve",
-               "Co-serving against its baselines, daemons and load included");
+  DefineBeside(*bench);
 }
 
 }  // namespace tandem::bench
