@@ -358,6 +358,10 @@ int Main(int argc, char** argv) {
   status_command->add_flag("--watch", watch_status, "Draw it in place until Ctrl-C");
   status_command->callback([&] { command = watch_status ? RunStatusWatch : RunStatus; });
 
+  if (const absl::Status beside = bench::RunBeside(argv); !beside.ok()) {
+    std::cerr << "tandem: " << beside.message() << std::endl;
+    return 1;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

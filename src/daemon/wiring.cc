@@ -24,6 +24,17 @@ BackendOptions ToBackendOptions(const Config& config) {
           .deterministic = config.deterministic};
 }
 
+void ApplySlo(const Config::Slo& slo, EngineOptions& options) {
+  const auto target = [](absl::Duration d) { return d > absl::ZeroDuration() ? d : absl::InfiniteDuration(); };
+  options.slo = {.ttft = target(slo.ttft), .tpot = target(slo.tpot)};
+  for (const Config::SloClass& c : slo.classes) {
+    options.slo_classes[c.priority] = {.ttft = target(c.ttft), .tpot = target(c.tpot)};
+  }
+  options.refuse_unmeetable = slo.unmeetable == "refuse";
+  const bool configured = !slo.classes.empty() || slo.ttft > absl::ZeroDuration() || slo.tpot > absl::ZeroDuration();
+  if (configured) options.scheduler.max_iteration = slo.max_iteration;
+}
+
 EngineOptions ToEngineOptions(const Config& config, const ModelSource& source) {
   EngineOptions options;
   options.model_path = source.path;
@@ -40,19 +51,12 @@ EngineOptions ToEngineOptions(const Config& config, const ModelSource& source) {
   options.scheduler.training_floor_rows = config.scheduler.training_floor_rows;
   options.policy = config.scheduler.policy;
   options.cost_directory = config.state_dir + "/cost";
-  const auto target = [](absl::Duration d) { return d > absl::ZeroDuration() ? d : absl::InfiniteDuration(); };
-  options.slo = {.ttft = target(config.slo.ttft), .tpot = target(config.slo.tpot)};
-  options.refuse_unmeetable = config.slo.unmeetable == "refuse";
-  if (options.slo.ttft < absl::InfiniteDuration() || options.slo.tpot < absl::InfiniteDuration()) {
-    options.scheduler.max_iteration = config.slo.max_iteration;
-    options.profile_limit = config.scheduler.profile_limit;
-  }
+  options.profile_limit = config.scheduler.profile_limit;
+  ApplySlo(config.slo, options);
   const Config::PromptLookup& prompt_lookup = config.speculation.prompt_lookup;
   options.inference.speculation = {.max_tokens = prompt_lookup.max_tokens,
                                    .min_ngram = prompt_lookup.min_ngram,
                                    .max_ngram = prompt_lookup.max_ngram};
-  // Guesses are weighed by what their rows cost.
-  if (prompt_lookup.max_tokens > 0) options.profile_limit = config.scheduler.profile_limit;
   options.inference.max_waiting = config.engine.max_waiting_requests;
   options.inference.prefix_cache = config.kv.prefix_cache;
   for (const Config::Tenant& tenant : config.scheduler.tenants) {

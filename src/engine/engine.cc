@@ -6,7 +6,6 @@
 #include "absl/synchronization/notification.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "engine/cost_profile.h"
 #include "engine/published_adapters.h"
 #include "engine/step.h"
 
@@ -125,7 +124,10 @@ void Engine::StepLoop() {
     } else {
       // Nothing can run. Requests that wait still have deadlines, and Commit is where they are seen.
       inference_->Commit({}, {}, begin);
+      const bool idle = inference_->idle() && training_->running_jobs() == 0;
+      const bool profiled = idle && Profile();
       PublishStatus(absl::ZeroDuration());
+      if (profiled) continue;
       commands_.Wait(inference_->idle() ? absl::InfiniteDuration() : kIdlePoll);
     }
   }
@@ -173,7 +175,7 @@ void Engine::Drain(absl::Duration grace, std::string_view reason) {
   });
   commands_.Close();
   if (step_thread_.joinable()) step_thread_.join();
-  if (cost_ != nullptr) SaveCostModel(cost_path_, *cost_);
+  if (cost_source_ != "guess") SaveCostModel(cost_path_, *cost_);
 }
 
 absl::Status Engine::CheckRequest(const GenerateRequest& request) const {
@@ -254,12 +256,14 @@ void Engine::PublishStatus(absl::Duration step_time) {
   if (step_time > absl::ZeroDuration()) {
     status_.last_step_ms = absl::ToDoubleMilliseconds(step_time);
     ++status_.steps;
+    status_.scheduler.busy_seconds += absl::ToDoubleSeconds(step_time);
     PublishIteration(scheduler_->last());
   }
   status_.scheduler.slo_requests = inference.slo_requests;
   status_.scheduler.slo_met = inference.slo_met;
   status_.scheduler.slo_recent = inference.slo_recent;
   status_.scheduler.slo_unmeetable = unmeetable_;
+  status_.scheduler.cost_model = CostModelState();
 }
 
 EngineStatus Engine::GetStatus() const {

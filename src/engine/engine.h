@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "adapter/adapter_store.h"
 #include "engine/command_queue.h"
+#include "engine/cost_profile.h"
 #include "inference/inference_source.h"
 #include "kv/block_pool.h"
 #include "model/model.h"
@@ -37,9 +39,10 @@ struct EngineOptions {
   int kv_block_size = 16;
   SchedulerOptions scheduler;
   std::string policy = "coserving";
-  absl::Duration profile_limit = absl::ZeroDuration();  // of the cost model's profile; 0: no cost model
+  absl::Duration profile_limit = absl::ZeroDuration();  // of the cost model's profile, in idle time; 0: none
   std::string cost_directory;                           // where cost models are kept; "": nowhere
   SloTargets slo;                                       // of requests that bring none
+  std::map<int, SloTargets> slo_classes;                // by priority, before `slo`
   bool refuse_unmeetable = false;                       // refuse what an idle daemon could not meet, else log it
   InferenceOptions inference;
   TrainingOptions training;
@@ -98,6 +101,10 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   void PublishStatus(absl::Duration step_time);
   absl::Status CheckRequest(const GenerateRequest& request) const;
   absl::Status CreateScheduler();
+  absl::Status CreateCostModel();
+  // A run of the profile, where it is not through yet; false where it is.
+  bool Profile();
+  std::string CostModelState() const;
   // Fills in the targets that the request does not bring.
   void ApplyTargets(GenerateRequest& request) const;
   // Step thread. FAILED_PRECONDITION with the predicted figure where the targets can not be met and such are refused.
@@ -123,8 +130,9 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::unique_ptr<IoThread> io_;
   std::unique_ptr<InferenceSource> inference_;
   std::unique_ptr<TrainingSource> training_;
-  std::unique_ptr<CostModel> cost_;  // null without one
-  std::string cost_path_;
+  std::unique_ptr<CostModel> cost_;
+  std::string cost_path_, cost_source_;
+  std::unique_ptr<IdleProfile> profile_;  // null when it is through
   std::unique_ptr<Scheduler> scheduler_;
 
   CommandQueue commands_;

@@ -346,6 +346,8 @@ void FillScheduler(const SchedulerStatus& status, v1::SchedulerStatus& proto) {
   proto.set_slo_met(status.slo_met);
   proto.set_slo_recent(status.slo_recent);
   proto.set_slo_unmeetable(status.slo_unmeetable);
+  proto.set_cost_model(status.cost_model);
+  proto.set_busy_seconds(status.busy_seconds);
 }
 
 v1::DaemonStatus ToProto(const EngineStatus& status) {
