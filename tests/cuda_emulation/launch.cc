@@ -54,6 +54,8 @@ void CheckArgument(const void* function, const void* argument, size_t bytes) {
   for (size_t at = 0; at + sizeof(uintptr_t) <= bytes; at += sizeof(uintptr_t)) {
     uintptr_t word;
     std::memcpy(&word, static_cast<const char*>(argument) + at, sizeof(word));
+    // A bool and the padding behind it may look like the address that was there before, but for its last byte.
+    if (word % 4 != 0 || word % 256 == 0) continue;
     const void* address = reinterpret_cast<const void*>(word);
     if (word < kUserEnd >> 15 || word >= kUserEnd || IsDeviceMemory(address) || IsPinned(address)) continue;
     unsigned char resident;
