@@ -58,6 +58,7 @@ class CudaEngineTest : public testing::Test {
     }
     spec.lora = {.rank = 4, .alpha = 8, .target_modules = {"q_proj", "down_proj"}};
     spec.hyperparameters.max_steps = steps;
+    spec.hyperparameters.max_length = 64;
     spec.hyperparameters.gradient_accumulation = 2;
     spec.hyperparameters.learning_rate = 1e-2;
     const auto job = engine_->CreateJob(std::move(spec));
