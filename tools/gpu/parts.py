@@ -49,7 +49,10 @@ def operations(context):
 
 
 def end_to_end(context):
-    return {"tests": google_test(context, "cuda_end_to_end_test" if context.emulated else "cuda_device_test")}
+    if context.emulated:  # what that is fast enough for
+        return {"tests": google_test(context, "cuda_end_to_end_test",
+                                     "--gtest_filter=CudaEngineTest.*:LostDeviceTest.*:*ShortPrompt*:*OneSample*/qv_rank4")}
+    return {"tests": google_test(context, "cuda_device_test")}
 
 
 def emulator(context):
