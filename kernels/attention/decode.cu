@@ -69,19 +69,19 @@ class WarpSplit {
     if (position < item_.end) {
       const int slot = position & ((1 << args_.kv.block_shift) - 1), lane = threadIdx.x % kWarpSize;
       const int64_t from = PoolOffset(args_.kv, block, kv_head_, slot);
-      Copy(Keys(i), static_cast<const bf16*>(args_.kv.keys) + from, item_.end - position, lane);
-      Copy(Values(i), static_cast<const bf16*>(args_.kv.values) + from, item_.end - position, lane);
+      const int there = item_.end - position, dim = args_.kv.head_dim;
+      LoadPage<kDim, kWarpSize>(Keys(i), 0, static_cast<const bf16*>(args_.kv.keys) + from, there, dim, lane);
+      LoadPage<kDim, kWarpSize>(Values(i), 0, static_cast<const bf16*>(args_.kv.values) + from, there, dim, lane);
     }
     CpAsyncCommit();
   }
 
-  __device__ __forceinline__ void Run(const bf16* q) {
+  __device__ __forceinline__ void Run(const bf16* q, const ScoreScale& scale) {
     uint32_t held[kHoldsQ<kDim> ? kDim / 16 : 1][4];
     if constexpr (kHoldsQ<kDim>) {
 #pragma unroll
       for (int k = 0; k < kDim / 16; ++k) FragmentA<kDim>(held[k], q, 0, k);
     }
-    const ScoreScale scale{args_.scale, args_.soft_cap};
     const int g = threadIdx.x % kWarpSize / 4;
     const RowMask mask{
         {PackedPosition(span_, args_.group, item_.first + g), PackedPosition(span_, args_.group, item_.first + g + 8)},
@@ -102,7 +102,7 @@ class WarpSplit {
       float rescale[2];
       CapScores(s, scale);
       MaskScores(s, mask, Position(i));
-      softmax.Update(s, scale.factor(), rescale);
+      softmax.Update(s, scale.factor, rescale);
       RescaleRows(o, rescale);
       uint32_t p[4];
       FragmentOfResults(p, s[0], s[1]);
@@ -131,17 +131,6 @@ class WarpSplit {
   }
   __device__ __forceinline__ bf16* Values(int i) const {
     return Keys(i) + kChunkKeys * kDim;
-  }
-
-  __device__ __forceinline__ void Copy(bf16* to, const bf16* from, int there, int lane) const {
-    constexpr int kChunks = kDim / 8;
-#pragma unroll
-    for (int j = lane; j < kChunkKeys * kChunks; j += kWarpSize) {
-      const int row = j / kChunks, chunk = j % kChunks;
-      const bool valid = row < there && chunk * 8 < args_.kv.head_dim;
-      CpAsync16OrZero(to + TileOffset<kDim>(row, chunk), valid ? from + row * args_.kv.head_dim + chunk * 8 : from,
-                      valid);
-    }
   }
 
   const AttentionArgs& args_;
@@ -212,7 +201,7 @@ __device__ __forceinline__ void MergeWarps(const float* results, const float* ma
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, DecodeWork work) {
+__global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, ScoreScale scale, DecodeWork work) {
   TANDEM_DYNAMIC_SHARED(bf16, q);  // [kDecodeRows, kDim], then the warps' stages, then their maxima and sums
   bf16* const stages = q + kDecodeRows * kDim;
   float* const maxima = reinterpret_cast<float*>(stages + kWarps * kStages<kDim> * kStageElements<kDim>);
@@ -225,19 +214,18 @@ __global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, Dec
     const int kv_head = i % args.kv.num_kv_heads;
     const AttentionSpan& span = item.span;
     WarpSplit<kDim> split(args, span, item, kv_head, stages + warp * kStages<kDim> * kStageElements<kDim>);
-    LoadPackedRows<kDim, kDecodeRows, kThreads>(q, args.q, span, args.kv, args.group, kv_head, item.first, 0,
+    LoadPackedRows<kDim, kDecodeRows, kThreads>(q, args.q, nullptr, span, args.kv, args.group, kv_head, item.first, 0,
                                                 item.first + item.num_rows, threadIdx.x);
     CpAsyncCommit();
 #pragma unroll
     for (int stage = 0; stage < kStages<kDim> - 1; ++stage) split.Load(stage);
     CpAsyncWait<kStages<kDim> - 1>();
     __syncthreads();
-    split.Run(q);
+    split.Run(q, scale);
 
     float* const results = reinterpret_cast<float*>(stages);
     float* const mine = results + warp * (kStages<kDim> * kStageElements<kDim> / 2);
     __syncwarp();
-    const float factor = ScoreScale{args.scale, args.soft_cap}.factor();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = g + 8 * half;
@@ -247,7 +235,7 @@ __global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, Dec
             make_float2(split.o[n][2 * half], split.o[n][2 * half + 1]);
       }
       if (t == 0) {
-        maxima[warp * kDecodeRows + row] = split.softmax.max[half] * factor;
+        maxima[warp * kDecodeRows + row] = split.softmax.max[half] * scale.factor;
         sums[warp * kDecodeRows + row] = split.softmax.sum[half];
       }
     }
@@ -307,7 +295,7 @@ cudaError_t LaunchDecodeAttention(const AttentionArgs& args, const DecodeWork& w
     return Launch(
         DecodeKernel<kDim>,
         {.grid = grid(work.max_items), .block = dim3(kThreads), .shared_bytes = kSharedBytes<kDim>, .stream = stream},
-        args, work);
+        args, ScoreScale::Of(args.scale, args.soft_cap), work);
   });
   if (error != cudaSuccess) return error;
   return Launch(CombineKernel, {.grid = grid(work.max_combines), .block = dim3(kThreads), .stream = stream}, args,

@@ -10,7 +10,9 @@ namespace {
 constexpr int kWarps = 4, kThreads = kWarps * kWarpSize;
 
 template <int kDim>
-constexpr int kKeysOf = kDim <= 128 ? 64 : 32;  // of a step
+constexpr int kKeysOf = kDim <= 64    ? 64
+                        : kDim <= 128 ? 48
+                                      : 32;  // of a step: what registers hold
 template <int kDim>
 constexpr int kMmaRows = PrefillTileRows(kDim) / (16 * kWarps);  // MMA tiles of rows that a warp owns
 
@@ -36,7 +38,7 @@ __device__ __forceinline__ Tile TileOf(const AttentionArgs& args, const RowTile&
 
 // Rows of the output go through the shared memory of the warp's own rows of Q, to be written 16 bytes at a time.
 template <int kDim>
-__device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile& tile, bf16* q, int row,
+__device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile& tile, bf16* q, int row, float factor,
                                           const OnlineSoftmax& softmax, const float (&o)[kDim / 8][4]) {
   const int lane = threadIdx.x % kWarpSize, g = lane / 4, t = lane % 4;
 #pragma unroll
@@ -49,24 +51,23 @@ __device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile&
           PackBf16(o[n][2 * half] * inverse, o[n][2 * half + 1] * inverse);
     }
     if (args.lse != nullptr && t == 0 && tile.first + r < tile.end_row) {
-      const float factor = ScoreScale{args.scale, args.soft_cap}.factor();
       args.lse[PackedIndex(tile.span, args.kv, args.group, tile.kv_head, tile.first + r)] =
           kLn2 * fmaf(softmax.max[half], factor, log2f(softmax.sum[half]));
     }
   }
   __syncwarp();
   constexpr int kChunks = kDim / 8;
-#pragma unroll 4
-  for (int i = lane; i < 16 * kChunks; i += kWarpSize) {
+  ForEach<16 * kChunks, kWarpSize, 4>(lane, [&](int i) {
     const int r = row + i / kChunks, chunk = i % kChunks, packed = tile.first + r;
-    if (packed >= tile.end_row || chunk * 8 >= args.kv.head_dim) continue;
+    if (packed >= tile.end_row || chunk * 8 >= args.kv.head_dim) return;
     const int64_t to = PackedOffset(tile.span, args.kv, args.group, tile.kv_head, packed) + chunk * 8;
     StoreVector(static_cast<bf16*>(args.out) + to, LoadVector(q + TileOffset<kDim>(r, chunk)));
-  }
+  });
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args, const RowTile* __restrict__ tiles) {
+__global__ void __launch_bounds__(kThreads, 2)
+    PrefillKernel(AttentionArgs args, ScoreScale scale, const RowTile* __restrict__ tiles) {
   constexpr int kRows = PrefillTileRows(kDim), kKeys = kKeysOf<kDim>, kM = kMmaRows<kDim>;
   TANDEM_DYNAMIC_SHARED(bf16, q);  // [kRows, kDim], then V and two times K [kKeys, kDim], then the rows' positions
   bf16 *const values = q + kRows * kDim, *const all_keys = values + kKeys * kDim;
@@ -77,17 +78,17 @@ __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args,
   // A step's keys lie where the parity of their position says: one register less than counting.
   const auto keys_at = [&](int position) { return all_keys + (position / kKeys & 1) * kKeys * kDim; };
   const auto load = [&](bf16* to, const void* from, int position) {
-    LoadPositions<kDim, kKeys, kThreads>(to, from, args.kv, blocks, tile.kv_head, position, tile.end_position, thread);
+    LoadPositions<kDim, kKeys, kThreads>(to, from, nullptr, args.kv, blocks, tile.kv_head, position, tile.end_position,
+                                         thread);
     CpAsyncCommit();
   };
 
-  LoadPackedRows<kDim, kRows, kThreads>(q, args.q, tile.span, args.kv, args.group, tile.kv_head, tile.first, 0,
+  LoadPackedRows<kDim, kRows, kThreads>(q, args.q, nullptr, tile.span, args.kv, args.group, tile.kv_head, tile.first, 0,
                                         tile.end_row, thread);
   load(keys_at(tile.begin), args.kv.keys, tile.begin);
   static_assert(kRows <= kThreads);
   if (thread < kRows) positions[thread] = PackedPosition(tile.span, args.group, tile.first + thread);
 
-  const ScoreScale scale{args.scale, args.soft_cap};
   OnlineSoftmax softmax[kM];
   float o[kM][kDim / 8][4] = {};
 
@@ -129,7 +130,7 @@ __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args,
         const int row = first_row + 16 * m + thread % kWarpSize / 4;
         MaskScores(s[m], RowMask{{positions[row], positions[row + 8]}, args.window}, position);
       }
-      softmax[m].Update(s[m], scale.factor(), rescale);
+      softmax[m].Update(s[m], scale.factor, rescale);
       RescaleRows(o[m], rescale);
     }
 #pragma unroll
@@ -155,7 +156,7 @@ __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args,
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
     softmax[m].Finish();
-    WriteRows<kDim>(args, whole, q, first_row + 16 * m, softmax[m], o[m]);
+    WriteRows<kDim>(args, whole, q, first_row + 16 * m, scale.factor, softmax[m], o[m]);
   }
 }
 
@@ -170,7 +171,7 @@ cudaError_t LaunchPrefillAttention(const AttentionArgs& args, const RowTile* til
                    .block = dim3(kThreads),
                    .shared_bytes = kSharedBytes<kDim>,
                    .stream = stream},
-                  args, tiles);
+                  args, ScoreScale::Of(args.scale, args.soft_cap), tiles);
   });
 }
 
