@@ -39,7 +39,7 @@ __device__ __forceinline__ float* ElementOf(const LoraGradientArgs& args, int r,
 // Ranks are the rows of the product, columns of z its columns; rows of z are summed over. A block has 64 columns and 32
 // ranks, each of its warps an eighth of the rows. Elements are given to the instruction's positions as in forward.cu:
 // of 16 rows a lane has 4 t .. 4 t + 3, of 64 columns 8 g .. 8 g + 7.
-__global__ void __launch_bounds__(kThreads, 2) GradientMmaKernel(LoraGradientArgs args) {
+__global__ void __launch_bounds__(kThreads) GradientMmaKernel(LoraGradientArgs args) {
   __shared__ __align__(16) float partial[kWarps][16][kStride];
   const int warp = threadIdx.x / kWarpSize, g = threadIdx.x % kWarpSize / 4, t = threadIdx.x % 4;
   const int64_t first_column = static_cast<int64_t>(blockIdx.x) * kColumns, column = first_column + 8 * g;
