@@ -13,15 +13,16 @@ struct KeysShape {
   static constexpr int kRows = kDim <= 128 ? 64 : 32;  // packed query rows of a step
   static constexpr int kPart = 32;                     // of which S and dP are in registers at once
   static constexpr int kStage = 2 * kRows * kDim;      // elements: Q, then dO
-  static constexpr int kStageFloats = 2 * kRows;       // lse, then delta
+  static_assert(kRows <= kThreads);
+  static constexpr int kStageFloats = 2 * kRows;  // lse, then delta
   static constexpr size_t kSharedBytes =
       (2 * kKeys * kDim + 2 * kStage) * sizeof(bf16) + 2 * kStageFloats * sizeof(float);
 };
 
-// Rows [first, first + kRows) of Q, dO, lse and delta.
+// Rows [first, first + kRows) of Q and dO.
 template <int kDim>
 __device__ __forceinline__ void LoadRows(const AttentionBackwardArgs& args, const Window& window, int kv_head,
-                                         int first, bf16* stage, float* floats) {
+                                         int first, bf16* stage) {
   using Shape = KeysShape<kDim>;
   constexpr int kRows = Shape::kRows, kThreads = Shape::kThreads;
   LoadPackedRows<kDim, kRows, kThreads>(stage, args.q, window.span, args.kv, args.group, kv_head, first, window.begin,
@@ -29,7 +30,6 @@ __device__ __forceinline__ void LoadRows(const AttentionBackwardArgs& args, cons
   LoadPackedRows<kDim, kRows, kThreads>(stage + kRows * kDim, args.dout, window.span, args.kv, args.group, kv_head,
                                         first, window.begin, window.end, threadIdx.x);
   CpAsyncCommit();
-  ReadRowScalars<kRows, kThreads>(args, window, kv_head, first, floats, floats + kRows);
 }
 
 // One warp's 16 keys: accumulators as D fragments, continued from and written back to [positions, kv_heads * head_dim].
@@ -129,7 +129,9 @@ __global__ void __launch_bounds__(KeysShape<kDim>::kThreads) BackwardKeysKernel(
     LoadPositions<kDim, Shape::kKeys, Shape::kThreads>(values, args.kv.values, args.kv, args.blocks, kv_head, first_key,
                                                        context, threadIdx.x);
   }
-  LoadRows<kDim>(args, window, kv_head, step * kRows, stages, floats);
+  LoadRows<kDim>(args, window, kv_head, step * kRows, stages);
+  RowScalars scalars = ReadRowScalars<kRows>(args, window, kv_head, step * kRows);
+  scalars.template Write<kRows>(floats);
   KeyGradient<kDim> dk, dv;
   if constexpr (kDk) dk.Read(args, args.dk, kv_head, first_key + my_key, context);
   if constexpr (kDv) dv.Read(args, args.dv, kv_head, first_key + my_key, context);
@@ -139,9 +141,10 @@ __global__ void __launch_bounds__(KeysShape<kDim>::kThreads) BackwardKeysKernel(
     CpAsyncWait<0>();
     __syncthreads();  // this step is there, and nobody reads the other stage any more
     if (step > first_step) {
-      LoadRows<kDim>(args, window, kv_head, (step - 1) * kRows, stages + (parity ^ 1) * Shape::kStage,
-                     floats + (parity ^ 1) * Shape::kStageFloats);
+      LoadRows<kDim>(args, window, kv_head, (step - 1) * kRows, stages + (parity ^ 1) * Shape::kStage);
     }
+    // In registers until the step is done: nobody waits for them.
+    scalars = ReadRowScalars<kRows>(args, window, kv_head, (step - 1) * kRows);
     const bf16 *q = stages + parity * Shape::kStage, *dout = q + kRows * kDim;
     const float *lse = floats + parity * Shape::kStageFloats, *delta = lse + kRows;
 #pragma unroll 1
@@ -168,6 +171,7 @@ __global__ void __launch_bounds__(KeysShape<kDim>::kThreads) BackwardKeysKernel(
       if constexpr (kDv) dv.Add(p, dout, part);
       if constexpr (kDk) dk.Add(ds, q, part);
     }
+    scalars.template Write<kRows>(floats + (parity ^ 1) * Shape::kStageFloats);
   }
   if constexpr (kDk) dk.Write(args, args.dk, kv_head, first_key + my_key, context);
   if constexpr (kDv) dv.Write(args, args.dv, kv_head, first_key + my_key, context);

@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(QueryShape<kDim>::kThreads) BackwardQueriesKer
   int position = FirstSeen(first_position, args.window) / kKeys * kKeys;
   load(0, position);
 
-  ReadRowScalars<kRows, Shape::kThreads>(args, window, kv_head, first, lse, delta);
+  static_assert(kRows <= Shape::kThreads);
+  ReadRowScalars<kRows>(args, window, kv_head, first).template Write<kRows>(lse);
 
   const ScoreGradient gradient{args.scale, args.soft_cap};
   float dq[kM][kDim / 8][4] = {};

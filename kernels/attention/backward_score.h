@@ -41,17 +41,24 @@ __device__ __forceinline__ bool Sees(int position, int key, int window) {
   return key <= position && (window == 0 || key > position - window);
 }
 
-// Of rows [first, first + kRows): lse in units of log 2, and delta. Outside of the window lse is infinity: P = 0.
-template <int kRows, int kThreads>
-__device__ __forceinline__ void ReadRowScalars(const AttentionBackwardArgs& args, const Window& window, int kv_head,
-                                               int first, float* lse, float* delta) {
-  for (int i = threadIdx.x; i < kRows; i += kThreads) {
-    const int packed = first + i;
-    const bool there = packed >= window.begin && packed < window.end;
-    const int64_t index = there ? PackedIndex(window.span, args.kv, args.group, kv_head, packed) : 0;
-    lse[i] = there ? args.lse[index] * kLog2E : kInfinity;
-    delta[i] = there ? args.delta[index] : 0.0f;
+// Of row first + threadIdx.x, for the block's first kRows threads. Outside of the window lse is infinity: P = 0.
+struct RowScalars {
+  float lse, delta;  // lse in units of log 2
+  // To lse[kRows], delta[kRows].
+  template <int kRows>
+  __device__ __forceinline__ void Write(float* to) const {
+    if (threadIdx.x >= kRows) return;
+    to[threadIdx.x] = lse;
+    to[kRows + threadIdx.x] = delta;
   }
+};
+template <int kRows>
+__device__ __forceinline__ RowScalars ReadRowScalars(const AttentionBackwardArgs& args, const Window& window,
+                                                     int kv_head, int first) {
+  const int packed = first + threadIdx.x;
+  if (threadIdx.x >= kRows || packed < window.begin || packed >= window.end) return {kInfinity, 0.0f};
+  const int64_t index = PackedIndex(window.span, args.kv, args.group, kv_head, packed);
+  return {args.lse[index] * kLog2E, args.delta[index]};
 }
 
 }  // namespace tandem::kernels

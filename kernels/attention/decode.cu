@@ -223,7 +223,7 @@ __global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, Dec
   for (int i = blockIdx.x; i < num_items; i += gridDim.x) {
     const DecodeItem item = work.items[i / args.kv.num_kv_heads];
     const int kv_head = i % args.kv.num_kv_heads;
-    const AttentionSpan span = args.spans[item.span];
+    const AttentionSpan& span = item.span;
     WarpSplit<kDim> split(args, span, item, kv_head, stages + warp * kStages<kDim> * kStageElements<kDim>);
     LoadPackedRows<kDim, kDecodeRows, kThreads>(q, args.q, span, args.kv, args.group, kv_head, item.first, 0,
                                                 item.first + item.num_rows, threadIdx.x);
@@ -266,10 +266,10 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(AttentionArgs args, De
   for (int i = blockIdx.x; i < num_items; i += gridDim.x) {
     const CombineItem item = work.combines[i / args.kv.num_kv_heads];
     const int kv_head = i % args.kv.num_kv_heads;
-    const AttentionSpan span = args.spans[item.span];
     const int64_t stride = static_cast<int64_t>(args.kv.num_kv_heads) * item.num_rows;
     for (int row = warp; row < item.num_rows; row += kWarps) {
       const int64_t base = item.partial + static_cast<int64_t>(kv_head) * item.num_rows + row;
+      const int64_t index = PackedIndex(item.span, args.kv, args.group, kv_head, item.first + row);
       float max = -kInfinity;
       for (int s = lane; s < item.num_splits; s += kWarpSize) max = fmaxf(max, partials.max_sum[base + s * stride].x);
       max = WarpMax(max);
@@ -285,14 +285,11 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(AttentionArgs args, De
 #pragma unroll
           for (int j = 0; j < 4; ++j) total[j] = fmaf(weight, values[j], total[j]);
         }
-        const int packed = item.first + row;
         const float inverse = 1.0f / sum;
-        bf16* to = static_cast<bf16*>(args.out) + PackedOffset(span, args.kv, args.group, kv_head, packed) + d;
+        bf16* to = static_cast<bf16*>(args.out) + index * args.kv.head_dim + d;
         *reinterpret_cast<uint2*>(to) = make_uint2(PackBf16(total[0] * inverse, total[1] * inverse),
                                                    PackBf16(total[2] * inverse, total[3] * inverse));
-        if (d == 0 && args.lse != nullptr) {
-          args.lse[PackedIndex(span, args.kv, args.group, kv_head, packed)] = kLn2 * (max + log2f(sum));
-        }
+        if (d == 0 && args.lse != nullptr) args.lse[index] = kLn2 * (max + log2f(sum));
       }
     }
   }

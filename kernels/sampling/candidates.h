@@ -48,7 +48,7 @@ __device__ __forceinline__ void DropWhere(Candidates& all, Drop&& drop) {
 
 // How far a token's surprise is from the entropy (Meister et al. 2023), as a rank; log_mass and entropy are of what is
 // left.
-static __device__ __noinline__ double SurpriseOf(Fixed weight, double log_mass) {
+static __device__ __attribute__((noinline)) double SurpriseOf(Fixed weight, double log_mass) {
   return log_mass - log(static_cast<double>(weight));
 }
 __device__ __forceinline__ Fixed TypicalRank(Fixed weight, int32_t id, double log_mass, double entropy) {
@@ -65,7 +65,7 @@ __device__ __forceinline__ double EntropyOf(Fixed shares) {
 }
 
 template <int kThreads>
-__device__ __noinline__ void KeepTypical(Candidates& all, float typical_p) {
+__device__ __attribute__((noinline)) void KeepTypical(Candidates& all, float typical_p) {
   const Fixed mass = MassOf<kThreads>(all);
   const double log_mass = log(static_cast<double>(mass));
   Fixed shares = 0;

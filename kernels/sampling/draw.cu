@@ -68,8 +68,8 @@ __device__ Fixed MassOfRow(const LogitRow& row, const Weights& weights, const Ke
 }
 
 template <int kThreads>
-__device__ __noinline__ void KeepTypicalOfRow(const LogitRow& row, const Weights& weights, float typical_p,
-                                              Kept& kept) {
+__device__ __attribute__((noinline)) void KeepTypicalOfRow(const LogitRow& row, const Weights& weights, float typical_p,
+                                                           Kept& kept) {
   const Fixed mass = MassOfRow<kThreads>(row, weights, kept);
   const double log_mass = log(static_cast<double>(mass));
   Fixed shares = 0;
@@ -89,7 +89,8 @@ __device__ __noinline__ void KeepTypicalOfRow(const LogitRow& row, const Weights
 }
 
 template <int kThreads>
-__device__ __noinline__ Kept SearchRow(const LogitRow& row, const Weights& weights, const DrawRequest& request) {
+__device__ __attribute__((noinline)) Kept SearchRow(const LogitRow& row, const Weights& weights,
+                                                    const DrawRequest& request) {
   Kept kept;
   if (request.top_k > 0) {
     kept.last = SearchRank<kThreads>(row, request.top_k, [&](float x, int id, Fixed* rank) {

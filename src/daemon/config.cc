@@ -87,7 +87,6 @@ absl::Status CheckAccess(const Config& config) {
 
 // What no single key can tell.
 absl::Status CheckConfig(const Config& config) {
-  if (config.model.path.empty()) return absl::InvalidArgumentError("model.path is missing, want a model's directory");
   if (config.server.address.empty()) return absl::InvalidArgumentError("server.address is empty, want an address");
   RETURN_IF_ERROR(CheckAccess(config));
   if (config.state_dir.empty()) return absl::InvalidArgumentError("state_dir is empty, want a directory");

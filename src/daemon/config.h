@@ -16,7 +16,7 @@ class YamlSchema;
 
 struct Config {
   struct Model {
-    std::string path;  // a Hugging Face directory; required
+    std::string path;  // a Hugging Face directory; "": none is loaded at the start
   };
   struct Server {
     std::string address = "127.0.0.1";

@@ -1,4 +1,5 @@
-// The real runtime: configuration in, engine out. The only file of the daemon that sees the engine.
+// Models as the configuration wants them: a directory in, an engine out. The only file of the daemon that sees the
+// engine.
 #include <unistd.h>
 
 #include <csignal>
@@ -7,7 +8,7 @@
 
 #include "backend/factory.h"
 #include "base/status.h"
-#include "daemon/runtime.h"
+#include "daemon/daemon.h"
 #include "engine/engine.h"
 #include "serve/core/generation_defaults.h"
 
@@ -34,9 +35,9 @@ void ApplySlo(const Config::Slo& slo, EngineOptions& options) {
   if (configured) options.scheduler.max_iteration = slo.max_iteration;
 }
 
-EngineOptions ToEngineOptions(const Config& config) {
+EngineOptions ToEngineOptions(const Config& config, const ModelSource& source) {
   EngineOptions options;
-  options.model_path = config.model.path;
+  options.model_path = source.path;
   options.threads = config.engine.threads;
   options.max_context = config.engine.max_context;
   options.kv_capacity_tokens = config.kv.capacity_tokens;
@@ -66,7 +67,10 @@ EngineOptions ToEngineOptions(const Config& config) {
   options.training.backward_window = config.training.backward_window;
   options.max_queued_jobs = config.training.max_queued_jobs;
   options.adapters_directory = config.adapters.directory;
-  for (const Config::AdapterFile& file : config.adapters.load) options.adapters.emplace_back(file.name, file.path);
+  // They were made for the model of the configuration.
+  if (source.path == config.model.path) {
+    for (const Config::AdapterFile& file : config.adapters.load) options.adapters.emplace_back(file.name, file.path);
+  }
   return options;
 }
 
@@ -76,9 +80,9 @@ uint64_t DrawSeed() {
   return (uint64_t{device()} << 32) | device();
 }
 
-class EngineRuntime final : public Runtime {
+class EngineModel final : public LoadedModel {
  public:
-  EngineRuntime(std::unique_ptr<Engine> engine, GenerationDefaults defaults)
+  EngineModel(std::unique_ptr<Engine> engine, GenerationDefaults defaults)
       : engine_(std::move(engine)), defaults_(std::move(defaults)) {}
 
   ServeParts parts() override {
@@ -96,12 +100,9 @@ class EngineRuntime final : public Runtime {
     return parts;
   }
 
-  absl::Status Start() override {
-    engine_->Start();
-    return absl::OkStatus();
-  }
+  void Start() override { engine_->Start(); }
 
-  void Drain(absl::Duration grace) override { engine_->Drain(grace); }
+  void Drain(absl::Duration grace, std::string_view reason) override { engine_->Drain(grace, reason); }
   absl::Status failure() const override { return engine_->failure(); }
 
  private:
@@ -111,13 +112,15 @@ class EngineRuntime final : public Runtime {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const Config& config) {
-  ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(config.model.path));
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const Config& config, const ModelSource& source,
+                                                       const LoadProgress& progress) {
+  ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(source.path));
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(ToBackendOptions(config)));
-  EngineOptions options = ToEngineOptions(config);
+  EngineOptions options = ToEngineOptions(config, source);
   options.on_device_lost = [] { ::kill(::getpid(), SIGTERM); };  // drains what is left, and ends with the failure
+  options.progress = progress;
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, std::move(backend)));
-  return std::make_unique<EngineRuntime>(std::move(engine), std::move(defaults));
+  return std::make_unique<EngineModel>(std::move(engine), std::move(defaults));
 }
 
 }  // namespace tandem

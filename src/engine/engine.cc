@@ -18,10 +18,6 @@ constexpr absl::Duration kIdlePoll = absl::Milliseconds(20);
 // Tokens of a KV block that the CPU backend lays out (backend/cpu/kv_layout.h).
 constexpr int kCpuKvBlockSize = 16;
 
-absl::Status Draining() {
-  return absl::UnavailableError("the daemon is shutting down");
-}
-
 }  // namespace
 
 Engine::Engine(const EngineOptions& options, std::unique_ptr<Backend> backend)
@@ -65,7 +61,8 @@ absl::Status Engine::Load() {
                   {.max_batch_rows = std::max(options_.scheduler.max_batch_rows, options_.training.backward_window),
                    .max_context = options_.max_context,
                    .kv_blocks = blocks,
-                   .kv_block_size = options_.kv_block_size},
+                   .kv_block_size = options_.kv_block_size,
+                   .progress = options_.progress},
                   *backend_, *adapters_));
   RETURN_IF_ERROR(LoadAdapters());
 
@@ -163,8 +160,9 @@ bool Engine::RunOnStepThread(const std::function<void()>& command) {
   return true;
 }
 
-void Engine::Drain(absl::Duration grace) {
+void Engine::Drain(absl::Duration grace, std::string_view reason) {
   const absl::Time deadline = absl::Now() + grace;
+  drain_reason_ = std::string(reason);
   draining_.store(true);
   RunOnStepThread([this] { training_->FailAll(Draining()); });
   // Asked on the step thread, so that requests posted before draining_ was set count.
@@ -172,8 +170,9 @@ void Engine::Drain(absl::Duration grace) {
   while (RunOnStepThread([&] { idle = inference_->idle(); }) && !idle && absl::Now() < deadline) {
     absl::SleepFor(std::min(kIdlePoll, deadline - absl::Now()));
   }
-  RunOnStepThread(
-      [this] { inference_->AbortAll(absl::UnavailableError("the daemon was shut down before the request finished")); });
+  RunOnStepThread([this] {
+    inference_->AbortAll(absl::UnavailableError(absl::StrCat(drain_reason_, " and the request had no time left")));
+  });
   commands_.Close();
   if (step_thread_.joinable()) step_thread_.join();
   if (cost_source_ != "guess") SaveCostModel(cost_path_, *cost_);
@@ -251,6 +250,7 @@ void Engine::PublishStatus(absl::Duration step_time) {
   status_.kv_blocks_cached = pool_->cached();
   status_.cached_prompt_tokens = inference.cached_tokens;
   status_.preemptions = inference.preemptions;
+  status_.training_preemptions = training_->preemptions();
   status_.drafted_tokens = inference.drafted_tokens;
   status_.accepted_tokens = inference.accepted_tokens;
   if (step_time > absl::ZeroDuration()) {

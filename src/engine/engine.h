@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "model/model.h"
 #include "sched/scheduler.h"
 #include "tandem/api.h"
+#include "tandem/load_progress.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 #include "training/io_executor.h"
@@ -46,6 +48,7 @@ struct EngineOptions {
   TrainingOptions training;
   int max_queued_jobs = 64;
   std::function<void()> on_device_lost = [] {};               // once, on the step thread, when all has been ended
+  LoadProgress progress;                                      // of Create
   std::string adapters_directory;                             // where jobs write what they publish
   std::vector<std::pair<std::string, std::string>> adapters;  // (name, PEFT directory) loaded at start
 };
@@ -59,8 +62,9 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   ~Engine() override;  // stops at once: what runs ends with CANCELLED
 
   void Start();
-  // Refuses new work with UNAVAILABLE, ends jobs, gives running requests `grace` to finish, and stops the step thread.
-  void Drain(absl::Duration grace);
+  // Refuses new work with UNAVAILABLE and `reason`, ends jobs with it, gives running requests `grace` to finish, and
+  // stops the step thread. Once.
+  void Drain(absl::Duration grace, std::string_view reason = "the daemon is shutting down");
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const ChatTemplate* chat_template() const { return chat_template_.get(); }  // null where the model has none
@@ -88,6 +92,7 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
 
  private:
   Engine(const EngineOptions& options, std::unique_ptr<Backend> backend);
+  absl::Status Draining() const { return absl::UnavailableError(drain_reason_); }
   absl::Status Load();
   absl::Status LoadAdapters();
   void CreateTraining();
@@ -131,6 +136,7 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::unique_ptr<Scheduler> scheduler_;
 
   CommandQueue commands_;
+  std::string drain_reason_ = "the daemon is shutting down";  // constant once draining_ is set
   std::atomic<bool> draining_{false};
   std::atomic<bool> arrived_{false};                       // a request was posted since the step began
   bool outlier_logged_ = false, forced_reported_ = false;  // step thread only

@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& directory,
         absl::StrCat(directory, "/config.json: head_dim is ", desc.head_dim, ", want a multiple of 16"));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(directory));
-  auto weights = LoadWeights(desc, *checkpoint, backend);
+  auto weights = LoadWeights(desc, *checkpoint, backend, options.progress);
   if (!weights.ok()) return Annotate(weights.status(), directory);
   return std::unique_ptr<Model>(new Model(std::move(desc), *std::move(weights), options, backend, adapters));
 }

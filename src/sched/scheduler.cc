@@ -42,8 +42,14 @@ Batch Scheduler::Next(absl::Time now) {
   starved_iterations_ = offered && !trains ? starved_iterations_ + 1 : 0;
   report_ = {.budget = plan.budget, .forced_unit = plan.forced_unit};
   Batch batch;
+  // What training gives back is for inference to take.
+  Grants training = plan.training;
+  if (!training.preempted.empty()) {
+    parts_.training->Emit({.preempted = training.preempted}, batch);
+    training.preempted.clear();
+  }
   parts_.inference->Emit(plan.inference, batch);
-  parts_.training->Emit(plan.training, batch);
+  parts_.training->Emit(training, batch);
   CHECK_EQ(batch.num_rows(), NumRows(plan.inference) + NumRows(plan.training)) << "a source emitted other than granted";
   CHECK_EQ(batch.labels.size(), batch.token_ids.size());
   return batch;

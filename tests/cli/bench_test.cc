@@ -150,7 +150,7 @@ class LoadTest : public testing::Test {
   LoadTest() {
     GrpcServerOptions options;
     options.port = 0;
-    auto server = GrpcServer::Start(options, engine_.parts());
+    auto server = GrpcServer::Start(options, engine_.host());
     CHECK(server.ok()) << server.status();
     server_ = *std::move(server);
     daemon_.server = "127.0.0.1:" + std::to_string(server_->port());

@@ -19,7 +19,8 @@ namespace {
 
 constexpr size_t kPage = 4096, kAlignment = 256, kGuardBytes = 256;
 constexpr size_t kAddresses = size_t{1} << 38;  // never used twice, so that a freed pointer stays a fault
-constexpr size_t kMostPoisoned = size_t{64} << 20;
+// What is never touched costs nothing when it is protected: of large blocks only the beginning is poisoned.
+constexpr size_t kMostPoisoned = size_t{1} << 20;
 constexpr unsigned char kGuard = 0xa5;
 
 struct Allocation {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -181,6 +182,40 @@ TEST_F(EngineTest, APriorityHasTheTargetsOfItsClass) {
   Tokens(std::move(urgent));
   Tokens(Request("A", 2));
   EXPECT_EQ(engine->GetStatus().scheduler.slo_requests, 1);
+}
+
+TEST_F(EngineTest, LossesAreTheSameThoughRequestsTakeTrainingsBlocks) {
+  engine = nullptr;
+  engine = MakeEngine(512);
+  const auto losses = [this](const std::string& name, const std::function<void()>& meanwhile) {
+    const auto job = engine->CreateJob(Job(name, 6));
+    EXPECT_TRUE(job.ok()) << job.status();
+    const auto watcher = Watch(job->id);
+    meanwhile();
+    std::vector<double> all;
+    for (const JobEvent& event : watcher->Wait()) {
+      if (event.kind == JobEventKind::kStep) all.push_back(event.loss);
+    }
+    return all;
+  };
+  const std::vector<double> want = losses("alone", [] {});
+  EXPECT_EQ(engine->GetStatus().training_preemptions, 0);
+  // Each takes the whole pool.
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  const std::vector<double> got = losses("beside", [&] {
+    for (int i = 0; i < 8; ++i) {
+      GenerateRequest request = Request(std::string(1 + i, 'a'), 1);
+      request.stop.max_tokens = 512 - static_cast<int>(request.prompt.size());
+      request.stop.min_tokens = 20;
+      sinks.push_back(Start(std::move(request)));
+      sinks.back()->WaitForFirst();
+      engine->Abort(absl::StrCat("r", last_request));
+    }
+  });
+  for (const auto& sink : sinks) sink->Wait();
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-12 * want[i]) << "step " << i + 1;
+  EXPECT_GT(engine->GetStatus().training_preemptions, 0);
 }
 
 TEST_F(EngineTest, ATrainedAdapterAnswersAtOnceAndMixesWithTheBaseModel) {

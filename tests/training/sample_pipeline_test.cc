@@ -276,6 +276,69 @@ TEST_F(SamplePipelineTest, AnySequenceOfGrantsGivesTheSameOrder) {
   }
 }
 
+// What the blocks of the pool hold is followed: a unit's window must find the K and V of all before its end.
+TEST_F(SamplePipelineTest, WhoGivesBlocksBackAtAnyTimeComputesTheirRowsAgainAndNothingElse) {
+  std::mt19937 random(2);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  const std::vector<Sample> samples = {MakeSample(9, 0), MakeSample(1, 20), MakeSample(33, 40), MakeSample(17, 90)};
+  std::vector<std::tuple<const Sample*, int, int>> expected;
+  std::vector<double> expected_losses;
+  int recomputed = 0;
+  for (int trial = 0; trial < 300; ++trial) {
+    const auto pipeline = Make(1 + trial % 2, {.forward_window = 1 + below(40), .backward_window = 8, .priority = 0});
+    pipeline->Begin({&samples[0], &samples[1], &samples[2], &samples[3]});
+    std::vector<std::tuple<const Sample*, int, int>> units;
+    std::vector<double> losses;
+    std::map<std::pair<BlockId, int>, int32_t> kv;
+    while (!pipeline->done()) {
+      const Offers held = OffersOf(*pipeline);
+      for (const HeldBlocks& one : held.held) {
+        if (trial == 0 || below(6) > 0) continue;
+        const int free = pool_.free();
+        EXPECT_TRUE(pipeline->Preempt(one.sequence));
+        EXPECT_EQ(pool_.free(), free + one.blocks);
+      }
+      const Offers offers = OffersOf(*pipeline);
+      Grants grants;
+      for (const Offer& offer : offers.spans) {
+        if (const int n = below(offer.ready_rows + 1); n > 0) grants.spans.push_back({offer.sequence, n});
+      }
+      for (const BackwardOffer& offer : offers.backward) {
+        if (below(3) > 0) grants.backward.push_back({offer.sequence, 1});
+      }
+      const Batch batch = Emit(*pipeline, grants);
+      for (const Span& span : batch.spans) {
+        for (int i = 0; i < span.num_rows; ++i) {
+          const int position = span.first_position + i;
+          kv[{span.blocks[position / kBlockSize], position % kBlockSize}] = batch.token_ids[span.first_row + i];
+          if (span.tape == nullptr) {
+            EXPECT_EQ(batch.labels[span.first_row + i], kIgnoredLabel);
+          }
+        }
+        recomputed += span.tape == nullptr ? span.num_rows : 0;
+      }
+      for (const BackwardUnit& unit : batch.backward) {
+        const Sample* sample = pipeline->Find(unit.sequence);
+        for (int position = 0; position < unit.window.end; ++position) {
+          const std::pair<BlockId, int> slot{unit.blocks[position / kBlockSize], position % kBlockSize};
+          ASSERT_EQ(kv[slot], sample->tokens[position]);
+        }
+        units.emplace_back(sample, unit.layer, unit.window.begin);
+      }
+      for (const auto& done : Commit(*pipeline, batch)) losses.push_back(done.loss);
+    }
+    if (trial == 0) {
+      expected = units;
+      expected_losses = losses;
+    }
+    EXPECT_EQ(units, expected);
+    EXPECT_EQ(losses, expected_losses);
+    EXPECT_EQ(pool_.used(), 0);
+  }
+  EXPECT_GT(recomputed, 1000);
+  EXPECT_FALSE(Make(1)->Preempt(12345));
+}
+
 TEST_F(SamplePipelineTest, ItsEndAtAnyMomentReturnsTheBlocks) {
   const Sample a = MakeSample(9, 0), b = MakeSample(30, 0);
   for (int steps = 0; steps < 6; ++steps) {
