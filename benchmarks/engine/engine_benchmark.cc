@@ -144,7 +144,8 @@ int Main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--window", window, "Of training: rows a pass")->check(CLI::Range(1, 65536))->capture_default_str();
-  app.add_option("--decode-position", decode_position, "Tokens before the first that is decoded")->capture_default_str();
+  app.add_option("--decode-position", decode_position, "Tokens before the first that is decoded")
+      ->capture_default_str();
   app.add_option("--json", json_path, "Where the figures go as JSON");
   Peer peer;
   std::string peer_arguments;
