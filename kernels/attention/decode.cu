@@ -11,7 +11,6 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarpSize;
 constexpr int kChunkKeys = 16;       // keys of a stage: one look-up in the block table
-constexpr int kCtasPerSm = 2;        // of the fixed grid; what shared memory allows at head_dim 128
 constexpr int kMaxChunksOfWarp = 8;  // 512 / 16 / kWarps
 static_assert(SplitTokens(1) <= kMaxChunksOfWarp * kChunkKeys * kWarps &&
               SplitTokens(1 << 30) <= kMaxChunksOfWarp * kChunkKeys * kWarps);
@@ -35,6 +34,11 @@ static_assert(kDecodeRows * kResultStride<256> * 4 <= kStages<256> * kStageEleme
 template <int kDim>
 constexpr size_t kSharedBytes = (kDecodeRows * kDim + kWarps * kStages<kDim> * kStageElements<kDim>)*sizeof(bf16) +
                                 2 * kWarps* kDecodeRows * sizeof(float);
+// Of the fixed grid: what 227 KiB of shared memory hold (H100, H200; an A100's 163 KiB hold less, and some CTAs come
+// later).
+template <int kDim>
+constexpr int kCtasPerSm = 227 * 1024 / (kSharedBytes<kDim> + 1024);
+constexpr int kCombineCtasPerSm = 8;
 
 // Scratch: unnormalized outputs [rows, head_dim], then (max, sum) [rows] of scores in units of log 2.
 struct Partials {
@@ -287,18 +291,21 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(AttentionArgs args, De
 
 cudaError_t LaunchDecodeAttention(const AttentionArgs& args, const DecodeWork& work, int num_sms, cudaStream_t stream) {
   if (args.type != Type::kBf16 || args.kv.type != Type::kBf16) return cudaErrorInvalidValue;
-  const auto grid = [&](int max_items) {
+  const auto grid = [&](int max_items, int ctas_per_sm) {
     const int64_t items = static_cast<int64_t>(max_items) * args.kv.num_kv_heads;
-    return dim3(static_cast<unsigned>(std::min<int64_t>(items, kCtasPerSm * num_sms)));
+    return dim3(static_cast<unsigned>(std::min<int64_t>(items, ctas_per_sm * num_sms)));
   };
   const cudaError_t error = ForHeadDim(args.kv.head_dim, [&]<int kDim>() {
-    return Launch(
-        DecodeKernel<kDim>,
-        {.grid = grid(work.max_items), .block = dim3(kThreads), .shared_bytes = kSharedBytes<kDim>, .stream = stream},
-        args, ScoreScale::Of(args.scale, args.soft_cap), work);
+    return Launch(DecodeKernel<kDim>,
+                  {.grid = grid(work.max_items, static_cast<int>(kCtasPerSm<kDim>)),
+                   .block = dim3(kThreads),
+                   .shared_bytes = kSharedBytes<kDim>,
+                   .stream = stream},
+                  args, ScoreScale::Of(args.scale, args.soft_cap), work);
   });
   if (error != cudaSuccess) return error;
-  return Launch(CombineKernel, {.grid = grid(work.max_combines), .block = dim3(kThreads), .stream = stream}, args,
+  return Launch(CombineKernel,
+                {.grid = grid(work.max_combines, kCombineCtasPerSm), .block = dim3(kThreads), .stream = stream}, args,
                 work);
 }
 
