@@ -47,7 +47,7 @@ std::optional<int> ParseCommandLine(int argc, const char* const* argv, const Dae
   app.add_flag("--check-config", line.check_config, "Check the configuration and exit");
   // As --version does: what else is on the line does not matter.
   const auto show_device = [&] { throw CLI::CallForVersion(hooks.describe_device(), 0); };
-  app.add_flag_callback("--device", show_device, "Say what it would compute on, and exit")->immediate_callback();
+  app.add_flag_callback("--device", show_device, "Say what it would compute on, and exit")->trigger_on_parse();
   try {
     app.parse(argc, argv);
     return std::nullopt;

@@ -141,7 +141,8 @@ CostModel::Observed CostModel::Observe(const StepFeatures& features, absl::Durat
     return Observed::kTaken;
   }
   TrackError(seconds / predicted - 1);
-  if (seconds > kOutlier * predicted) {
+  outliers_on_end_ = seconds > kOutlier * predicted ? outliers_on_end_ + 1 : 0;
+  if (outliers_on_end_ > 0 && outliers_on_end_ <= kStops) {
     ++outliers_;
     return Observed::kOutlier;
   }
@@ -150,7 +151,8 @@ CostModel::Observed CostModel::Observe(const StepFeatures& features, absl::Durat
 }
 
 void CostModel::Correct(const Theta& f, double predicted, double error) {
-  Blur(kWalk);  // since the last measurement
+  // Since the last measurement; where several on end were no noise, what was learned no longer holds.
+  Blur(surprises_on_end_ > kStops ? kGuessed : kWalk);
   Theta pf = {};
   double variance = 0;
   for (size_t j = 0; j < kSize; ++j) {
@@ -161,6 +163,7 @@ void CostModel::Correct(const Theta& f, double predicted, double error) {
   const double noise = std::pow(kMeasurement * predicted, 2) + kMeasurementSeconds * kMeasurementSeconds;
   const double total = variance + noise;
   const double limit = kHuber * std::sqrt(total);
+  surprises_on_end_ = std::abs(error) > limit ? surprises_on_end_ + 1 : 0;
   const double taken = std::clamp(error, -limit, limit);
   for (size_t i = 0; i < kSize; ++i) {
     const double gain = pf[i] / total;

@@ -30,8 +30,10 @@ struct ModelShape {
 
 class CostModel {
  public:
-  // A measured time beyond this many times its prediction says nothing of the work: the process was stopped.
+  // A measured time beyond this many times its prediction says nothing of the work: the process was stopped. Unless it
+  // happens more than kStops times on end: then the prediction is wrong.
   static constexpr double kOutlier = 8;
+  static constexpr int kStops = 3;
   enum class Observed { kTaken, kOutlier, kIgnored };  // kIgnored: not a time at all (a clock that jumped)
 
   explicit CostModel(const ModelShape& shape);
@@ -95,6 +97,7 @@ class CostModel {
   double late_quantile_ = 0.1;  // of measured / predicted - 1
   double mean_error_ = 0.1;
   int64_t observations_ = 0, outliers_ = 0;
+  int outliers_on_end_ = 0, surprises_on_end_ = 0;  // beyond kOutlier; beyond what noise explains
 };
 
 }  // namespace tandem

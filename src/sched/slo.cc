@@ -15,8 +15,11 @@ namespace {
 
 constexpr double kTrainingShare = 0.9;  // of a TPOT that an iteration with training may take
 constexpr double kReserve = 1.5;        // tokens of slack that training leaves alone
-constexpr double kMostTokens = 3;       // TPOTs that one iteration may take, whatever the slack
-constexpr double kTtftShare = 0.5;      // of a prefill's slack that training may take
+// Where tokens take nearly their TPOT by themselves, somebody's prefill could not be made up for: then slack comes
+// first.
+constexpr double kTight = 0.75, kTightReserve = 3;
+constexpr double kMostTokens = 3;   // TPOTs that one iteration may take, whatever the slack
+constexpr double kTtftShare = 0.5;  // of a prefill's slack that training may take
 constexpr int kLeastPrefillRows = 16;
 constexpr int kPatience = 16;  // iterations without any training before some is forced
 constexpr int kForcedRows = 16;
@@ -27,11 +30,13 @@ double SecondsUntil(absl::Time due, absl::Time now) {
   return due == absl::InfiniteFuture() ? kInfinite : absl::ToDoubleSeconds(due - now);
 }
 
-// What a decode leaves for the iteration that brings its next token.
-double DecodeBudget(const Offer& offer, absl::Time now) {
+// What a decode leaves for the iteration that brings its next token; `alone` is what it takes without training.
+double DecodeBudget(const Offer& offer, absl::Time now, double alone) {
   const double slack = SecondsUntil(offer.due, now), tpot = absl::ToDoubleSeconds(offer.tpot);
   if (slack == kInfinite || !std::isfinite(tpot)) return slack;
-  return std::min({slack, std::max(slack - kReserve * tpot, kTrainingShare * tpot), kMostTokens * tpot});
+  const bool tight = alone > kTight * tpot;
+  const double share = tight ? 0 : kTrainingShare, reserve = tight ? kTightReserve : kReserve;
+  return std::min({slack, std::max(slack - reserve * tpot, share * tpot), kMostTokens * tpot});
 }
 
 Bypass BypassOf(const Offer& offer) {
@@ -72,7 +77,7 @@ double Budget(const SchedulerOptions& options, const SchedulerInput& input, doub
   for (const Offer& offer : input.inference.spans) {
     if (offer.due == absl::InfiniteFuture()) continue;
     if (offer.kind == SpanKind::kDecode) {
-      budget = std::min(budget, DecodeBudget(offer, input.now));
+      budget = std::min(budget, DecodeBudget(offer, input.now, inference));
     } else {
       prefills.push_back(&offer);
     }

@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -24,6 +26,14 @@ inline std::string ScratchDirectory() {
   std::string path = "/tmp/tandem-fuzz-XXXXXX";
   CHECK(::mkdtemp(path.data()) != nullptr);
   return path;
+}
+
+// Without base/file.h's care for the disk, which would take most of the time.
+inline void WriteScratch(const std::string& path, std::string_view bytes) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  CHECK(file.good()) << path;
 }
 
 }  // namespace tandem

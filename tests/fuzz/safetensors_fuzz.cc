@@ -5,7 +5,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace tandem;
   static const std::string path = ScratchDirectory() + "/model.safetensors";
-  CHECK(WriteFileAtomically(path, AsText(data, size)).ok());
+  WriteScratch(path, AsText(data, size));
   const auto file = SafetensorsFile::Open(path);
   if (!file.ok()) return 0;
   unsigned sum = 0;

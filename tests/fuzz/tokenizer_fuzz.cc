@@ -5,7 +5,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace tandem;
   static const std::string directory = ScratchDirectory();
-  CHECK(WriteFileAtomically(directory + "/tokenizer.json", AsText(data, size)).ok());
+  WriteScratch(directory + "/tokenizer.json", AsText(data, size));
   const auto tokenizer = Tokenizer::Load(directory);
   if (!tokenizer.ok()) return 0;
   for (const char* text : {"", "Hello, world!  12345\n\n\tx", "\xC3\xA9t\xC3\xA9 \xF0\x9F\x98\x80 </s><|im_end|>",

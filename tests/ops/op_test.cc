@@ -21,7 +21,7 @@ bool AlwaysF32(Op op) {
 
 // For a slow device: some of the cases, the same ones every time. TANDEM_EVERY_CASE in the environment: all of them.
 std::vector<Case> Some(std::vector<Case> cases) {
-  constexpr size_t kMost = 40;
+  constexpr size_t kMost = 20;
   if (cases.size() <= kMost || std::getenv("TANDEM_EVERY_CASE") != nullptr) return cases;
   std::shuffle(cases.begin(), cases.end(), std::mt19937(1));
   cases.resize(kMost);

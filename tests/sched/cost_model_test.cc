@@ -112,6 +112,17 @@ TEST(CostModelTest, AnOutlierChangesNoPredictionButTheHeadroom) {
   EXPECT_EQ(model.outliers(), 1);
 }
 
+TEST(CostModelTest, WhatLooksLikeAnOutlierAgainAndAgainIsBelieved) {
+  const Machine machine;
+  CostModel model = machine.Profiled();
+  StepFeatures decode;
+  decode.AddSpan(SpanKind::kDecode, 1, 10);
+  const double truth = 20 * model.Seconds(decode);
+  for (int i = 0; i < 20; ++i) model.Observe(decode, absl::Seconds(truth));
+  EXPECT_NEAR(model.Seconds(decode) / truth, 1, 0.1);
+  EXPECT_EQ(model.outliers(), CostModel::kStops);
+}
+
 TEST(CostModelTest, AClockThatJumpedIsNoMeasurement) {
   CostModel model = Machine().Profiled();
   StepFeatures decode;

@@ -191,15 +191,20 @@ TEST_F(SloTest, ForwardRowsThatDoNotRideAlongWaitForBackward) {
 
 TEST_F(SloTest, ForwardThatFitsIntoNoBudgetIsForcedToo) {
   input_.inference.spans = {DueIn(1, absl::Milliseconds(150), absl::Milliseconds(150))};
-  Machine machine;
-  machine.loss_row = 1;
-  machine.head_read = 1;
-  cost_ = machine.Profiled();
-  cost_.Observe(FeaturesOf(Probe{.spans = {{SpanKind::kDecode, 1, 9}}}), absl::Milliseconds(50));
-  input_.training.spans = {Train(7, 128)};
+  Offer far = Train(7, 128);
+  far.first_position = 100'000'000;  // attention to that takes seconds
+  input_.training.spans = {far};
   ASSERT_EQ(TrainingRows(PlanCoserving(options_, input_)), 0);
   input_.starved_iterations = 1000;
   EXPECT_EQ(TrainingRows(PlanCoserving(options_, input_)), 16);
+}
+
+TEST_F(SloTest, WhereTokensTakeNearlyTheirTargetSlackComesFirst) {
+  input_.training.spans = {Train(7, 128)};
+  input_.inference.spans = {DueIn(1, absl::Milliseconds(65), absl::Milliseconds(65))};
+  EXPECT_EQ(TrainingRows(PlanCoserving(options_, input_)), 0);
+  input_.inference.spans = {DueIn(1, absl::Milliseconds(65 * 5), absl::Milliseconds(65))};
+  EXPECT_GT(TrainingRows(PlanCoserving(options_, input_)), 0);
 }
 
 TEST_F(SloTest, PredictionsForALoneRequest) {

@@ -49,7 +49,10 @@ def operations(context):
 
 
 def end_to_end(context):
-    return {"tests": google_test(context, "cuda_end_to_end_test" if context.emulated else "cuda_device_test")}
+    if context.emulated:  # what that is fast enough for
+        return {"tests": google_test(context, "cuda_end_to_end_test",
+                                     "--gtest_filter=CudaEngineTest.*:LostDeviceTest.*:*ShortPrompt*:*OneSample*/qv_rank4")}
+    return {"tests": google_test(context, "cuda_device_test")}
 
 
 def emulator(context):
@@ -127,13 +130,17 @@ def model_8b(context):
 
 
 def engine_figures(context):
-    path = context.out / "engine.json"
-    workloads = "decode1,decode8,decode64,decode256,prefill2048,prefill8192,train2048,train4096"
-    context.run(context.program("engine_benchmark"), model_of(context), "--device", "cuda", "--only", workloads, "--window",
-                1024, "--decode-position", 1023, "--json", path)
-    report = json.loads(path.read_text())
-    return {run["workload"]: f"{run['tokens_per_second']['median']:.0f} tokens/s, {100 * run['share']:.0f} % {run['share_of']}"
-            for run in report["results"]}
+    figures = {}
+    # One at a time: KV for 256 sequences, scratch for 8192 rows and a tape of 4096 tokens do not fit into 80 GB together.
+    for kind, workloads in (("decode", "decode1,decode8,decode64,decode256"), ("prefill", "prefill2048,prefill8192"),
+                            ("train", "train2048,train4096")):
+        path = context.out / f"engine_{kind}.json"
+        context.run(context.program("engine_benchmark"), model_of(context), "--device", "cuda", "--only", workloads,
+                    "--window", 1024, "--decode-position", 1023, "--json", path, limit_s=context.part.limit_s // 3)
+        for run in json.loads(path.read_text())["results"]:
+            figures[run["workload"]] = (f"{run['tokens_per_second']['median']:.0f} tokens/s, "
+                                        f"{100 * run['share']:.0f} % {run['share_of']}")
+    return figures
 
 
 CUDA_DAEMON = ["--set", "backend=cuda", "--set", "engine.max_batch_rows=2048", "--set", "kv.capacity_tokens=393216",
