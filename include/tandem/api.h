@@ -62,6 +62,8 @@ struct SchedulerStatus {
   int64_t slo_requests = 0, slo_met = 0;  // ended requests that had a target; that met all of theirs
   double slo_recent = 1;                  // share that met them, of the last hundred or so
   int64_t slo_unmeetable = 0;             // requests whose target not even an idle daemon can meet
+  double busy_seconds = 0;                // that iterations took, since the start
+  std::string cost_model;  // where predictions come from: "guess", "profiling, 3 of 80", "profile", "file"
 };
 
 struct EngineStatus {
@@ -76,6 +78,7 @@ struct EngineStatus {
   int64_t drafted_tokens = 0;        // guessed by prompt lookup and looked at by the model
   int64_t accepted_tokens = 0;       // of these: were right
   int64_t preemptions = 0;           // requests that had to give their blocks back
+  int64_t training_preemptions = 0;  // samples that had to give theirs to requests
   int64_t steps = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0, trained_tokens = 0;     // since the start
   double inference_tokens_per_second = 0, training_tokens_per_second = 0;  // over the last seconds

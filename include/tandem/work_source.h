@@ -35,6 +35,8 @@ struct Offer {
   absl::Time due = absl::InfiniteFuture();
   absl::Duration tpot = absl::InfiniteDuration();
 
+  bool bypass = false;  // its rows run through an adapter
+
   bool waits() const { return kind != SpanKind::kDecode && blocks_to_reserve > 0; }
 };
 
@@ -42,7 +44,13 @@ struct Offer {
 struct BackwardOffer {
   JobId job = 0;
   SequenceId sequence = 0;
-  std::vector<int> unit_rows;  // rows of each unit; every unit is one layer
+  std::vector<TokenWindow> units;  // each of one layer: what it costs depends on its rows and on where they lie
+};
+
+// What a training sequence would give back.
+struct HeldBlocks {
+  SequenceId sequence = 0;
+  int blocks = 0;
 };
 
 // Offers of one source. Among equals (training's jobs) they are served in the order offered: a source that is to be
@@ -50,7 +58,8 @@ struct BackwardOffer {
 struct Offers {
   std::vector<Offer> spans;
   std::vector<BackwardOffer> backward;
-  int blocks_held = 0;  // training: KV blocks that its sequences have reserved so far
+  int blocks_held = 0;                // training: KV blocks that its sequences have reserved so far
+  std::vector<HeldBlocks> held = {};  // training: by which of them, those first that lose least with them
 };
 
 struct SpanGrant {
@@ -67,6 +76,7 @@ struct Grants {
   std::vector<SpanGrant> spans;
   std::vector<BackwardGrant> backward;
   // Give their KV blocks back, before anybody takes any, and wait to be admitted again; their rows are recomputed then.
+  // Nothing else is granted to them.
   std::vector<SequenceId> preempted;
 };
 
@@ -77,7 +87,9 @@ class WorkSource {
   // What could run at `now`. Called once per iteration; changes nothing that a second call would notice.
   virtual Offers CollectOffers(absl::Time now) const = 0;
 
-  // Reserves what the grants need and appends their spans, rows, labels, samples and units to the batch.
+  // Has those that are preempted give back what they hold; reserves what the grants need and appends their spans, rows,
+  // labels, samples and units to the batch. May be called with preempted ones alone before, where another source is to
+  // have their blocks.
   virtual void Emit(const Grants& grants, Batch& batch) = 0;
 
   // Takes its own spans' and units' share of the result. Spans of other sources are passed over.

@@ -9,10 +9,10 @@ void StructureMask::Compute() {
   if (status_.ok()) status_ = matcher_->FillMask(std::span(mask));
   if (status_.ok()) {
     complete_ = matcher_->MayEnd();
-    words_.reserve(2 * mask.size());
-    for (const uint64_t word : mask) {
-      words_.push_back(static_cast<uint32_t>(word));
-      words_.push_back(static_cast<uint32_t>(word >> 32));
+    words_.resize(2 * mask.size());
+    for (size_t i = 0; i < mask.size(); ++i) {
+      words_[2 * i] = static_cast<uint32_t>(mask[i]);
+      words_[2 * i + 1] = static_cast<uint32_t>(mask[i] >> 32);
     }
   }
   done_.Notify();

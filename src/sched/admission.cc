@@ -43,23 +43,54 @@ struct Blocks {
   int to_end = 0;  // by sequences that run: all they may ever take
 };
 
-void PlanPrefill(const SchedulerOptions& options, const std::vector<const Offer*>& order, const InferenceInput& input,
-                 Blocks& blocks, RemainingBudget& left, Grants& grants) {
+// Training's blocks, which inference gets where it needs them.
+class TrainingBlocksHeld {
+ public:
+  explicit TrainingBlocksHeld(const Offers& training) : training_(training), held_(training.blocks_held) {}
+
+  // Whether a sequence that takes `needed` blocks now and `life` up to its end is admitted; what that takes from
+  // training is added to blocks.free.
+  bool Admits(int needed, int life, Blocks& blocks) {
+    const auto fits = [&] {
+      return held_ > 0 ? blocks.to_end + life <= blocks.free : blocks.soon + needed <= blocks.free;
+    };
+    if (fits()) return true;
+    int all = 0;
+    for (size_t i = preempted_.size(); i < training_.held.size(); ++i) all += training_.held[i].blocks;
+    if (all == 0 || blocks.soon + needed > blocks.free + all) return false;
+    while (!fits() && preempted_.size() < training_.held.size()) {
+      const HeldBlocks& next = training_.held[preempted_.size()];
+      blocks.free += next.blocks;
+      held_ -= next.blocks;
+      preempted_.push_back(next.sequence);
+    }
+    return fits();
+  }
+  const std::vector<SequenceId>& preempted() const { return preempted_; }
+
+ private:
+  const Offers& training_;
+  int held_;
+  std::vector<SequenceId> preempted_;
+};
+
+std::vector<SequenceId> PlanPrefill(const SchedulerOptions& options, const std::vector<const Offer*>& order,
+                                    const InferenceInput& input, Blocks& blocks, RemainingBudget& left,
+                                    Grants& grants) {
   const auto running = [](const Offer* offer) { return !offer->waits(); };
   int slots = options.max_running_requests - static_cast<int>(std::count_if(order.begin(), order.end(), running));
   int rows = std::min(options.max_prefill_rows, left.rows);
   bool queue_stopped = !grants.preempted.empty();
   bool head = true;
-  left.blocks = blocks.free - blocks.to_end;
+  TrainingBlocksHeld training(input.training);
+  int later = 0;  // blocks that those who wait will need up to their ends
   for (const Offer* offer : order) {
     if (offer->kind == SpanKind::kDecode) continue;
     if (offer->waits()) {
       const int needed = offer->blocks_to_reserve, life = needed + offer->blocks_to_end;
       const bool has_slot = slots-- > 0;
-      const bool fits =
-          input.training_blocks_held > 0 ? blocks.to_end + life <= blocks.free : blocks.soon + needed <= blocks.free;
-      queue_stopped = queue_stopped || rows == 0 || !has_slot || !fits;
-      if (head || has_slot) left.blocks -= life;
+      queue_stopped = queue_stopped || rows == 0 || !has_slot || !training.Admits(needed, life, blocks);
+      if (queue_stopped && (head || has_slot)) later += life;
       head = head && !queue_stopped;
       if (queue_stopped) continue;
       blocks.free -= needed;
@@ -70,7 +101,8 @@ void PlanPrefill(const SchedulerOptions& options, const std::vector<const Offer*
     rows -= granted;
     left.rows -= granted;
   }
-  left.blocks = std::max(0, left.blocks);
+  left.blocks = std::max(0, blocks.free - blocks.to_end - later);
+  return training.preempted();
 }
 
 }  // namespace
@@ -88,8 +120,22 @@ int GrantRows(const Offer& offer, int rows, Grants& grants) {
   return std::max(granted, 0);
 }
 
-void PlanInference(const SchedulerOptions& options, const InferenceInput& input, RemainingBudget& left,
-                   Grants& grants) {
+SchedulerInput WithoutPreempted(const SchedulerInput& input, const std::vector<SequenceId>& preempted) {
+  const auto gone = [&](const auto& of) {
+    return std::find(preempted.begin(), preempted.end(), of.sequence) != preempted.end();
+  };
+  SchedulerInput rest = input;
+  for (const HeldBlocks& held : input.training.held) {
+    if (gone(held)) rest.training.blocks_held -= held.blocks;
+  }
+  std::erase_if(rest.training.held, gone);
+  std::erase_if(rest.training.spans, gone);
+  std::erase_if(rest.training.backward, gone);
+  return rest;
+}
+
+std::vector<SequenceId> PlanInference(const SchedulerOptions& options, const InferenceInput& input,
+                                      RemainingBudget& left, Grants& grants) {
   std::vector<const Offer*> order = OfferPointers(input.offers.spans);
   std::sort(order.begin(), order.end(), ComesBefore);
   Preempt(order, left, grants);
@@ -103,11 +149,12 @@ void PlanInference(const SchedulerOptions& options, const InferenceInput& input,
       left.rows -= GrantRows(*offer, std::min(left.rows, offer->ready_rows - offer->drafts), grants);
     }
   }
-  PlanPrefill(options, order, input, blocks, left, grants);
+  std::vector<SequenceId> preempted = PlanPrefill(options, order, input, blocks, left, grants);
   // A block for guesses is one that the sequence would soon have asked for: training's share is the same.
   RemainingBudget for_drafts{left.rows, blocks.free - blocks.soon};
   PlanDrafts(order, input.cost, for_drafts, grants);
   left.rows = for_drafts.rows;
+  return preempted;
 }
 
 }  // namespace tandem

@@ -27,16 +27,23 @@ int GrantRows(const Offer& offer, int rows, Grants& grants);
 // blocks than are free, the last sequences in the order (priority, arrival) are preempted until the others' do; nobody
 // is admitted in that iteration.
 //
-// Training is no reason to be preempted. While it holds blocks, a sequence is admitted only if it and all that run fit
-// into the free blocks up to their ends; and `left` gives training only what that leaves, and what those that wait for
-// rows or blocks will need (of those that wait for a running slot: the first).
+// Training is no reason to be preempted, or to wait for blocks. While it holds some, a sequence is admitted if it and
+// all that run fit into the free blocks up to their ends; where they do not, and would without training, training's
+// sequences give theirs back, in the order of `training.held`, until they do. `left` gives training only what they
+// leave up to their ends, and what those that wait for rows or blocks will need (of those that wait for a running slot:
+// the first).
 //
 // What is left then, rows and blocks that nobody will need in the next iteration, may go to guesses (sched/drafts.h).
 struct InferenceInput {
   const Offers& offers;
-  int training_blocks_held = 0;
+  const Offers& training;
   const CostModel* cost = nullptr;  // null: no times are predicted
 };
-void PlanInference(const SchedulerOptions& options, const InferenceInput& input, RemainingBudget& left, Grants& grants);
+// Returns training's sequences that give their blocks back; `left` has what is left of these too.
+std::vector<SequenceId> PlanInference(const SchedulerOptions& options, const InferenceInput& input,
+                                      RemainingBudget& left, Grants& grants);
+
+// Of the input, what training may still be granted when some of its sequences give their blocks back.
+SchedulerInput WithoutPreempted(const SchedulerInput& input, const std::vector<SequenceId>& preempted);
 
 }  // namespace tandem

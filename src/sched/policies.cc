@@ -21,12 +21,21 @@ constexpr std::pair<const char*, Policy> kPolicies[] = {
 // Inference's part, under `rows`; returns the blocks that it leaves.
 int AddInference(const SchedulerOptions& options, const SchedulerInput& input, int rows, Plan& plan) {
   RemainingBudget left{rows, input.free_blocks};
-  PlanInference(FollowsTargets(options, input) ? WithPrefillInTime(options, input) : options,
-                {input.inference, input.training.blocks_held, input.cost}, left, plan.inference);
+  plan.training.preempted =
+      PlanInference(FollowsTargets(options, input) ? WithPrefillInTime(options, input) : options,
+                    {.offers = input.inference, .training = input.training, .cost = input.cost}, left, plan.inference);
   return left.blocks;
 }
 
 void AddTraining(const SchedulerOptions& options, const SchedulerInput& input, int rows, int blocks, Plan& plan) {
+  if (!plan.training.preempted.empty()) {
+    const std::vector<SequenceId> preempted = plan.training.preempted;
+    Plan rest;
+    AddTraining(options, WithoutPreempted(input, preempted), rows, blocks, rest);
+    plan.training = std::move(rest.training);
+    plan.training.preempted = preempted;
+    return;
+  }
   PlanTrainingRows(AdmitTraining(input.training.spans, TrainingBlocks(options, input, blocks)), input.training.backward,
                    rows, input.num_layers, plan.training);
 }

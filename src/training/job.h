@@ -53,6 +53,9 @@ class TrainingJob {
   bool Emit(const SpanGrant& grant, Batch& batch) { return pipeline_.Emit(grant, trainer_.adapter(), batch); }
   bool Emit(const BackwardGrant& grant, Batch& batch) { return pipeline_.Emit(grant, trainer_.adapter(), batch); }
 
+  // False where the sequence is not this job's.
+  bool Preempt(SequenceId sequence) { return pipeline_.Preempt(sequence); }
+
   // Takes its own spans and units of the batch. kTrained: that was the last step, its publication is submitted and will
   // end the job in the registry. An error names step and sample; the job must be given up.
   absl::StatusOr<Progress> Commit(const Batch& batch, const StepResult& result);

@@ -38,20 +38,24 @@ void SamplePipeline::StartNext() {
 void SamplePipeline::AppendOffers(Offers& offers) const {
   for (const Run& run : runs_) {
     offers.blocks_held += run.blocks.size();
-    if (!run.in_forward()) continue;
+    if (!run.in_forward() && !run.recomputes()) continue;
     offers.spans.push_back(
         {.sequence = run.id,
          .kind = SpanKind::kTrainForward,
-         .ready_rows = std::min(options_.forward_window, run.num_rows() - run.forward_rows),
-         .first_position = run.forward_rows,
+         .ready_rows = std::min(options_.forward_window, run.next_end() - run.kv_rows),
+         .first_position = run.kv_rows,
          .blocks_to_reserve = run.blocks.empty() ? static_cast<int>(pool_->BlocksFor(run.num_rows())) : 0,
          .priority = options_.priority,
          .arrival = {}});  // the order of the offers counts
   }
-  if (runs_.empty() || runs_.front().in_forward()) return;
+  // The last one has the least behind it.
+  for (auto run = runs_.rbegin(); run != runs_.rend(); ++run) {
+    if (!run->blocks.empty()) offers.held.push_back({.sequence = run->id, .blocks = run->blocks.size()});
+  }
+  if (runs_.empty() || runs_.front().in_forward() || runs_.front().recomputes()) return;
   const Run& run = runs_.front();
-  BackwardOffer offer{.job = options_.job, .sequence = run.id, .unit_rows = {}};
-  for (int k = run.backward_units; k < UnitsOf(run); ++k) offer.unit_rows.push_back(WindowOf(run, k).num_rows());
+  BackwardOffer offer{.job = options_.job, .sequence = run.id, .units = {}};
+  for (int k = run.backward_units; k < UnitsOf(run); ++k) offer.units.push_back(WindowOf(run, k));
   offers.backward.push_back(std::move(offer));
 }
 
@@ -59,33 +63,39 @@ bool SamplePipeline::Emit(const SpanGrant& grant, AdapterRef adapter, Batch& bat
   Run* const run = FindRun(grant.sequence);
   if (run == nullptr) return false;
   CHECK_GE(grant.num_rows, 1);
-  CHECK_LE(grant.num_rows, run->num_rows() - run->forward_rows);
+  CHECK_LE(grant.num_rows, run->next_end() - run->kv_rows);
   if (run->blocks.empty()) {
     absl::StatusOr<BlockTable> blocks = pool_->Allocate(static_cast<int>(pool_->BlocksFor(run->num_rows())));
     CHECK(blocks.ok()) << "granted what is not free: " << blocks.status();
     run->blocks = std::move(*blocks);
   }
+  const bool recomputes = run->recomputes();
   batch.spans.push_back({.sequence = run->id,
                          .adapter = adapter,
-                         .kind = SpanKind::kTrainForward,
+                         .kind = recomputes ? SpanKind::kEvaluate : SpanKind::kTrainForward,
                          .first_row = batch.num_rows(),
                          .num_rows = grant.num_rows,
-                         .first_position = run->forward_rows,
+                         .first_position = run->kv_rows,
                          .blocks = run->blocks.blocks(),
-                         .tape = run->tape});
+                         .tape = recomputes ? nullptr : run->tape});
   const auto append = [&](const std::vector<int32_t>& from, std::vector<int32_t>& to) {
-    const auto first = from.begin() + run->forward_rows;
+    const auto first = from.begin() + run->kv_rows;
     to.insert(to.end(), first, first + grant.num_rows);
   };
   append(run->sample->tokens, batch.token_ids);
-  append(run->sample->labels, batch.labels);
+  if (recomputes) {
+    batch.labels.insert(batch.labels.end(), grant.num_rows, kIgnoredLabel);
+  } else {
+    append(run->sample->labels, batch.labels);
+  }
   return true;
 }
 
 bool SamplePipeline::Emit(const BackwardGrant& grant, AdapterRef adapter, Batch& batch) {
   Run* const run = FindRun(grant.sequence);
   if (run == nullptr) return false;
-  CHECK(run == &runs_.front() && !run->in_forward()) << "backward of sequence " << run->id << " was not on offer";
+  CHECK(run == &runs_.front() && !run->in_forward() && !run->recomputes())
+      << "backward of sequence " << run->id << " was not on offer";
   CHECK_LE(run->backward_units + grant.num_units, UnitsOf(*run));
   for (int k = run->backward_units; k < run->backward_units + grant.num_units; ++k) {
     batch.backward.push_back({.job = options_.job,
@@ -107,7 +117,9 @@ const Sample* SamplePipeline::Find(SequenceId sequence) const {
 void SamplePipeline::Commit(const Span& span, double loss) {
   Run* const run = FindRun(span.sequence);
   CHECK(run != nullptr);
-  CHECK_EQ(span.first_position, run->forward_rows);
+  CHECK_EQ(span.first_position, run->kv_rows);
+  run->kv_rows += span.num_rows;
+  if (span.tape == nullptr) return;
   run->forward_rows += span.num_rows;
   run->loss += loss;
   if (!run->in_forward()) StartNext();
@@ -125,6 +137,14 @@ std::optional<SamplePipeline::Finished> SamplePipeline::Commit(const BackwardUni
   runs_.pop_front();
   StartNext();
   return finished;
+}
+
+bool SamplePipeline::Preempt(SequenceId sequence) {
+  Run* const run = FindRun(sequence);
+  if (run == nullptr) return false;
+  run->blocks.Release();
+  run->kv_rows = 0;
+  return true;
 }
 
 SamplePipeline::Run* SamplePipeline::FindRun(SequenceId sequence) {

@@ -51,6 +51,10 @@ class SamplePipeline {
 
   // The sample of one of this pipeline's sequences; null for others'.
   const Sample* Find(SequenceId sequence) const;
+  // Its sequence gives its blocks back; its rows so far are computed again, for their K and V alone, before anything
+  // else of it runs: losses, gradients and tapes stay. False where the sequence is not of this pipeline.
+  bool Preempt(SequenceId sequence);
+
   // A span of Find's sequences has run with this loss, or a unit has, which may end its sample.
   void Commit(const Span& span, double loss);
   std::optional<Finished> Commit(const BackwardUnit& unit);
@@ -62,11 +66,14 @@ class SamplePipeline {
     Tape* tape = nullptr;
     BlockTable blocks;       // of the whole sample, from its first granted row on
     int forward_rows = 0;    // done
+    int kv_rows = 0;         // whose K and V lie in the pool: those of forward_rows, but after a preemption
     int backward_units = 0;  // done
     double loss = 0;
 
     int num_rows() const { return sample->num_rows(); }
     bool in_forward() const { return forward_rows < num_rows(); }
+    bool recomputes() const { return kv_rows < forward_rows; }
+    int next_end() const { return recomputes() ? forward_rows : num_rows(); }  // of the rows that may run next
   };
 
   Run* FindRun(SequenceId sequence);

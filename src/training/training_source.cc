@@ -60,6 +60,12 @@ Offers TrainingSource::CollectOffers(absl::Time now) const {
 }
 
 void TrainingSource::Emit(const Grants& grants, Batch& batch) {
+  for (const SequenceId sequence : grants.preempted) {
+    const bool found =
+        std::any_of(running_.begin(), running_.end(), [sequence](const auto& job) { return job->Preempt(sequence); });
+    CHECK(found) << "sequence " << sequence << " is to give back what it does not hold";
+    ++preemptions_;
+  }
   std::vector<const TrainingJob*> served;
   const auto emit = [&](const auto& grant) {
     for (const auto& job : running_) {

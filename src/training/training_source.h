@@ -34,6 +34,7 @@ class TrainingSource : public WorkSource {
 
   int running_jobs() const { return static_cast<int>(running_.size()); }
   int queued_jobs() const { return static_cast<int>(queue_.size()); }
+  int64_t preemptions() const { return preemptions_; }  // sequences that gave their blocks back
   // Rows of all jobs that went through forward and backward.
   int64_t trained_tokens() const;
 
@@ -49,7 +50,8 @@ class TrainingSource : public WorkSource {
   const TrainingParts parts_;
   std::deque<Waiting> queue_;
   std::vector<std::unique_ptr<TrainingJob>> running_;  // least recently served first
-  int64_t tokens_of_ended_ = 0;                        // jobs that are no longer in running_
+  int64_t preemptions_ = 0;
+  int64_t tokens_of_ended_ = 0;  // jobs that are no longer in running_
 };
 
 }  // namespace tandem

@@ -93,13 +93,14 @@ TEST(ConfigTest, OverridesComeAfterTheFile) {
 }
 
 TEST(ConfigTest, RefusesWhatDoesNotFitTogether) {
-  EXPECT_THAT(Error("log: {level: info}"), HasSubstr("tandem.yaml: model.path is missing, want a model's directory"));
   EXPECT_THAT(Error("{model: {path: m}, kv: {capacity_tokens: 100}}"),
               HasSubstr("kv.capacity_tokens is 100, want a multiple of kv.block_size, 16"));
   EXPECT_THAT(Error("{model: {path: m}, adapters: {load: [{name: a/b, path: p}]}}"),
               HasSubstr("adapters.load[0].name is 'a/b'"));
   EXPECT_THAT(Error("{model: {path: m}, adapters: {load: [{name: a, path: p}, {name: a, path: q}]}}"),
               HasSubstr("adapters.load has 'a' twice"));
+  EXPECT_THAT(Error("{model: {path: m}, speculation: {prompt_lookup: {min_ngram: 5, max_ngram: 3}}}"),
+              HasSubstr("speculation.prompt_lookup.min_ngram is 5, want at most max_ngram, 3"));
 }
 
 TEST(ConfigTest, AnOpenAddressWantsCallersToShowWhoTheyAre) {

@@ -36,7 +36,7 @@ class MemoryTest : public InferenceTest {
   Grants Plan() {
     RemainingBudget left{options_.max_batch_rows, pool_.free()};
     Grants grants;
-    PlanInference(options_, {source_->CollectOffers(now_), 0}, left, grants);
+    PlanInference(options_, {.offers = source_->CollectOffers(now_), .training = Offers()}, left, grants);
     return grants;
   }
   void PlannedStep() {

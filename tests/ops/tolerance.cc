@@ -85,11 +85,12 @@ Tolerance F32Tolerance(const Case& c) {
 Tolerance Bf16Tolerance(const Case& c) {
   switch (c.op) {
     case Op::kLora:
-    case Op::kLoraBackward:
     case Op::kLinearCrossEntropy:
       return {.relative = 0x1p-7, .reason = "a product of products, both rounded to bf16"};
-    case Op::kAttention:
-      return {.relative = 0x1p-7, .reason = "probabilities and the output rounded to bf16"};
+    case Op::kLoraBackward:  // few terms of the size of sqrt(n), so a single one's rounding shows
+      return {.relative = 0x1p-6, .reason = "adapters, u and du rounded to bf16 on their way into products"};
+    case Op::kAttention:  // in a row that sees few positions the errors do not average out
+      return {.relative = 0x1p-7, .absolute = 0x1p-9, .reason = "probabilities and the output rounded to bf16"};
     case Op::kAttentionBackward:
       return {.relative = 0x1p-6, .absolute = 0x1p-7, .reason = "output, P and dS rounded to bf16; dP - D cancels"};
     case Op::kRmsNormBackward:

@@ -37,10 +37,10 @@ inline Offer Train(SequenceId id, int rows, int blocks = 0) {
   return {.sequence = id, .kind = SpanKind::kTrainForward, .ready_rows = rows, .blocks_to_reserve = blocks};
 }
 inline BackwardOffer Units(SequenceId id, int count, int rows) {
-  return {.job = id, .sequence = id, .unit_rows = std::vector<int>(count, rows)};
+  return {.job = id, .sequence = id, .units = std::vector<TokenWindow>(count, {0, rows})};
 }
 
-// "1:1 2:8 | 7:32 | 9x2": inference rows by sequence, training rows, backward units.
+// "1:1 2:8 | 7:32 | 9x2 give 6": inference rows by sequence, training rows, backward units, who gives blocks back.
 inline std::string ToString(const Plan& plan) {
   const auto append = [](std::string& text, SequenceId id, const char* sign, int count) {
     absl::StrAppend(&text, text.empty() || text.back() == ' ' ? "" : " ", id, sign, count);
@@ -51,6 +51,8 @@ inline std::string ToString(const Plan& plan) {
   for (const SpanGrant& grant : plan.training.spans) append(text, grant.sequence, ":", grant.num_rows);
   absl::StrAppend(&text, text.back() == ' ' ? "| " : " | ");
   for (const BackwardGrant& grant : plan.training.backward) append(text, grant.sequence, "x", grant.num_units);
+  if (!plan.training.preempted.empty()) absl::StrAppend(&text, text.back() == ' ' ? "" : " ", "give");
+  for (const SequenceId id : plan.training.preempted) absl::StrAppend(&text, " ", id);
   if (text.back() == ' ') text.pop_back();
   return text;
 }

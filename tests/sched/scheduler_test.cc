@@ -17,6 +17,8 @@ class FakeSource : public WorkSource {
   int extra_rows = 0;
   mutable absl::Time asked_at;
   Grants granted;
+  std::string name;
+  std::vector<std::string>* log = nullptr;
 
   Offers CollectOffers(absl::Time now) const override {
     asked_at = now;
@@ -24,6 +26,7 @@ class FakeSource : public WorkSource {
   }
   void Emit(const Grants& grants, Batch& batch) override {
     granted = grants;
+    log->push_back(grants.preempted.empty() ? name : name + " gives");
     for (const SpanGrant& grant : grants.spans) {
       batch.spans.push_back(
           {.sequence = grant.sequence, .first_row = batch.num_rows(), .num_rows = grant.num_rows + extra_rows});
@@ -40,12 +43,26 @@ class SchedulerTest : public testing::Test {
   SchedulerParts Parts() {
     return {.inference = &inference_, .training = &training_, .pool = &pool_, .num_layers = 2, .options = {}};
   }
+  SchedulerTest() {
+    inference_.name = "inference";
+    training_.name = "training";
+    inference_.log = training_.log = &log_;
+  }
+  std::vector<std::string> log_;
   FakeSource inference_, training_;
   BlockPool pool_{10, 16};
 };
 
 TEST_F(SchedulerTest, NextIsEmptyWhereNothingCanRun) {
   EXPECT_TRUE(Scheduler(Parts()).Next(At(0)).empty());
+}
+
+TEST_F(SchedulerTest, TrainingGivesBackBeforeInferenceTakes) {
+  BlockTable held = *pool_.Allocate(8);
+  inference_.offers = {.spans = {Waiting(1, 3, 6)}};
+  training_.offers = {.blocks_held = 8, .held = {{7, 8}}};
+  Scheduler(Parts()).Next(At(0));
+  EXPECT_EQ(log_, (std::vector<std::string>{"training gives", "inference", "training"}));
 }
 
 TEST_F(SchedulerTest, NextPacksInferenceBeforeTraining) {

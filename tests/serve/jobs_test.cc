@@ -166,7 +166,8 @@ TEST(GenerationDefaultsTest, RefusesBadValuesWithFileAndField) {
               HasSubstr("generation_config.json: temperature is the string 'hot', want a number"));
   EXPECT_THAT(message(R"({"top_p": 3})"), HasSubstr("top_p is 3, want more than 0 and at most 1"));
   EXPECT_THAT(message(R"({"eos_token_id": [1, -1]})"), HasSubstr("eos_token_id is the number -1, want a token id"));
-  EXPECT_THAT(message(R"({"bad_words_ids": [[1, "x"]]})"), HasSubstr("bad_words_ids is the string 'x', want a token id"));
+  EXPECT_THAT(message(R"({"bad_words_ids": [[1, "x"]]})"),
+              HasSubstr("bad_words_ids is the string 'x', want a token id"));
   EXPECT_THAT(message(R"({"bad_words_ids": [[]]})"), HasSubstr("bad_words_ids has an array, want a list of lists"));
   EXPECT_THAT(message("[]"), HasSubstr("generation_config.json: an array, want an object"));
   EXPECT_THAT(message("{"), HasSubstr("line 1"));

@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 
 constexpr int kLayers = 3;
 constexpr int kBlockSize = 4;
@@ -86,7 +87,7 @@ class SamplePipelineTest : public ::testing::Test {
     Grants grants;
     for (const Offer& offer : offers.spans) grants.spans.push_back({offer.sequence, offer.ready_rows});
     for (const BackwardOffer& offer : offers.backward) {
-      grants.backward.push_back({offer.sequence, static_cast<int>(offer.unit_rows.size())});
+      grants.backward.push_back({offer.sequence, static_cast<int>(offer.units.size())});
     }
     return Commit(pipeline, Emit(pipeline, grants));
   }
@@ -151,7 +152,9 @@ TEST_F(SamplePipelineTest, UnitsRunLayerByLayerDownToTheLowestAndWindowsFromTheL
   EXPECT_THAT(offers.spans, IsEmpty());
   ASSERT_EQ(offers.backward.size(), 1u);
   EXPECT_EQ(offers.backward[0].job, 9);
-  EXPECT_THAT(offers.backward[0].unit_rows, ElementsAre(2, 4, 4, 2, 4, 4));
+  std::vector<std::pair<int, int>> windows;
+  for (const TokenWindow& window : offers.backward[0].units) windows.emplace_back(window.begin, window.end);
+  EXPECT_THAT(windows, ElementsAre(Pair(8, 10), Pair(4, 8), Pair(0, 4), Pair(8, 10), Pair(4, 8), Pair(0, 4)));
 
   const Batch batch = Emit(*pipeline, {.spans = {}, .backward = {{offers.backward[0].sequence, 6}}});
   std::vector<std::tuple<int, int, int>> units;
@@ -248,7 +251,7 @@ TEST_F(SamplePipelineTest, AnySequenceOfGrantsGivesTheSameOrder) {
         if (const int n = below(offer.ready_rows + 1); n > 0) grants.spans.push_back({offer.sequence, n});
       }
       for (const BackwardOffer& offer : offers.backward) {
-        const int n = below(static_cast<int>(offer.unit_rows.size()) + 1);
+        const int n = below(static_cast<int>(offer.units.size()) + 1);
         if (n > 0) grants.backward.push_back({offer.sequence, n});
       }
       const Batch batch = Emit(*pipeline, grants);
@@ -271,6 +274,69 @@ TEST_F(SamplePipelineTest, AnySequenceOfGrantsGivesTheSameOrder) {
     for (const Sample& sample : samples) EXPECT_EQ(rows[&sample], sample.tokens);
     EXPECT_EQ(pool_.used(), 0);
   }
+}
+
+// What the blocks of the pool hold is followed: a unit's window must find the K and V of all before its end.
+TEST_F(SamplePipelineTest, WhoGivesBlocksBackAtAnyTimeComputesTheirRowsAgainAndNothingElse) {
+  std::mt19937 random(2);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  const std::vector<Sample> samples = {MakeSample(9, 0), MakeSample(1, 20), MakeSample(33, 40), MakeSample(17, 90)};
+  std::vector<std::tuple<const Sample*, int, int>> expected;
+  std::vector<double> expected_losses;
+  int recomputed = 0;
+  for (int trial = 0; trial < 300; ++trial) {
+    const auto pipeline = Make(1 + trial % 2, {.forward_window = 1 + below(40), .backward_window = 8, .priority = 0});
+    pipeline->Begin({&samples[0], &samples[1], &samples[2], &samples[3]});
+    std::vector<std::tuple<const Sample*, int, int>> units;
+    std::vector<double> losses;
+    std::map<std::pair<BlockId, int>, int32_t> kv;
+    while (!pipeline->done()) {
+      const Offers held = OffersOf(*pipeline);
+      for (const HeldBlocks& one : held.held) {
+        if (trial == 0 || below(6) > 0) continue;
+        const int free = pool_.free();
+        EXPECT_TRUE(pipeline->Preempt(one.sequence));
+        EXPECT_EQ(pool_.free(), free + one.blocks);
+      }
+      const Offers offers = OffersOf(*pipeline);
+      Grants grants;
+      for (const Offer& offer : offers.spans) {
+        if (const int n = below(offer.ready_rows + 1); n > 0) grants.spans.push_back({offer.sequence, n});
+      }
+      for (const BackwardOffer& offer : offers.backward) {
+        if (below(3) > 0) grants.backward.push_back({offer.sequence, 1});
+      }
+      const Batch batch = Emit(*pipeline, grants);
+      for (const Span& span : batch.spans) {
+        for (int i = 0; i < span.num_rows; ++i) {
+          const int position = span.first_position + i;
+          kv[{span.blocks[position / kBlockSize], position % kBlockSize}] = batch.token_ids[span.first_row + i];
+          if (span.tape == nullptr) {
+            EXPECT_EQ(batch.labels[span.first_row + i], kIgnoredLabel);
+          }
+        }
+        recomputed += span.tape == nullptr ? span.num_rows : 0;
+      }
+      for (const BackwardUnit& unit : batch.backward) {
+        const Sample* sample = pipeline->Find(unit.sequence);
+        for (int position = 0; position < unit.window.end; ++position) {
+          const std::pair<BlockId, int> slot{unit.blocks[position / kBlockSize], position % kBlockSize};
+          ASSERT_EQ(kv[slot], sample->tokens[position]);
+        }
+        units.emplace_back(sample, unit.layer, unit.window.begin);
+      }
+      for (const auto& done : Commit(*pipeline, batch)) losses.push_back(done.loss);
+    }
+    if (trial == 0) {
+      expected = units;
+      expected_losses = losses;
+    }
+    EXPECT_EQ(units, expected);
+    EXPECT_EQ(losses, expected_losses);
+    EXPECT_EQ(pool_.used(), 0);
+  }
+  EXPECT_GT(recomputed, 1000);
+  EXPECT_FALSE(Make(1)->Preempt(12345));
 }
 
 TEST_F(SamplePipelineTest, ItsEndAtAnyMomentReturnsTheBlocks) {

@@ -109,6 +109,22 @@ TEST_F(TrainingSourceTest, SpansOfOtherSourcesArePassedOver) {
   EXPECT_EQ(source.CollectOffers(now_).spans[0].first_position, 2);
 }
 
+TEST_F(TrainingSourceTest, SequencesThatArePreemptedGiveTheirBlocksBack) {
+  TrainingSource source(parts());
+  Enqueue(source, Spec("a"));
+  Enqueue(source, Spec("b"));
+  Iterate(source);
+  const std::vector<HeldBlocks> held = source.CollectOffers(now_).held;
+  ASSERT_EQ(held.size(), 2u);
+  EXPECT_EQ(held[0].blocks + held[1].blocks, pool_.used());
+  Batch batch;
+  source.Emit({.preempted = {held[1].sequence}}, batch);
+  EXPECT_TRUE(batch.empty());
+  EXPECT_EQ(pool_.used(), held[0].blocks);
+  RunToEnd(source);
+  for (const JobId job : {1, 2}) EXPECT_EQ(InfoOfJob(job).state, JobState::kSucceeded) << job;
+}
+
 TEST_F(TrainingSourceTest, AJobCancelledInTheQueueEndsAtOnce) {
   options_.max_running_jobs = 1;
   TrainingSource source(parts());

@@ -55,6 +55,10 @@ void ApplyMask(std::span<const uint32_t> mask, std::span<float> logits) {
     const std::span<float> group = logits.subspan(first, std::min(kBits, logits.size() - first));
     const uint32_t word = first / kBits < mask.size() ? mask[first / kBits] : 0;
     if (word == ~uint32_t{0}) continue;
+    if (word == 0) {  // most of them, and the rest of a large vocabulary
+      std::fill(group.begin(), group.end(), -INFINITY);
+      continue;
+    }
     for (size_t i = 0; i < group.size(); ++i) {
       if ((word >> i & 1) == 0) group[i] = -INFINITY;
     }
