@@ -32,7 +32,7 @@ __device__ __forceinline__ uint32_t ChooseExperts(const float* logits, int n, in
     uint64_t best = 0;
     for (int i = lane, bit = 0; i < n; i += kWarpSize, ++bit) {
       if (chosen >> bit & 1) continue;
-      const float logit = isnan(logits[i]) ? -INFINITY : logits[i];
+      const float logit = logits[i] != logits[i] ? -INFINITY : logits[i];
       best = Max()(best, BestOrder(logit, static_cast<uint32_t>(i)));
     }
     const uint32_t expert = IndexOfBest(WarpReduce(best, Max()));

@@ -7,6 +7,7 @@ namespace tandem::kernels {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int64_t kMaxItems = int64_t{1} << 30;  // threads: counted in 32 bits
 
 // A thread takes N neighbours of a head's lower half and their partners in the upper half.
 template <typename T, int N>
@@ -29,12 +30,11 @@ __device__ __forceinline__ void Write(T* data, const float (&values)[N]) {
 template <typename T, int N>
 __global__ void __launch_bounds__(kThreads) RopeKernel(RopeArgs args) {
   const int half = args.head_dim / 2, per_head = half / N, per_row = args.num_heads * per_head;
-  const int64_t item = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const int row = static_cast<int>(item / per_row);
+  const int item = blockIdx.x * kThreads + threadIdx.x, row = item / per_row;
   if (row >= args.num_rows) return;
   const int position = args.positions[row];
   if (position < 0) return;
-  const int within = static_cast<int>(item % per_row), head = within / per_head, i = within % per_head * N;
+  const int within = item % per_row, head = within / per_head, i = within % per_head * N;
 
   T* low = static_cast<T*>(args.x) + (static_cast<int64_t>(row) * args.num_heads + head) * args.head_dim + i;
   const float* angles = args.table + static_cast<int64_t>(position) * args.head_dim + i;
@@ -54,6 +54,7 @@ __global__ void __launch_bounds__(kThreads) RopeKernel(RopeArgs args) {
 template <typename T, int N>
 cudaError_t LaunchAs(const RopeArgs& args, cudaStream_t stream) {
   const int64_t items = static_cast<int64_t>(args.num_rows) * args.num_heads * (args.head_dim / 2 / N);
+  if (items > kMaxItems) return cudaErrorInvalidValue;
   return Launch(RopeKernel<T, N>,
                 {.grid = dim3(static_cast<unsigned>(CeilDiv<int64_t>(items, kThreads))),
                  .block = dim3(kThreads),

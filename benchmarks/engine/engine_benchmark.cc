@@ -4,7 +4,8 @@
 //                    [--peer PROGRAM --peer-model FILE [--peer-args "-rtr 1"]]
 //
 // Every round runs each workload once, the peer's directly after ours, so that a slow minute of the machine falls on
-// all of them. Shares are of the median: of the arithmetic peak (prefill, training) or of the memory stream (decode).
+// all of them. Shares are of the median: of the arithmetic peak (prefill, training) or of the memory stream (decode; on
+// the CPU that is a plain read of as many bytes just before each run, the median of those).
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -34,7 +35,8 @@ struct Workload {
   double flops_per_run = 0, bytes_per_run = 0;  // the one that binds; the other 0
   std::vector<double> seconds = {};
   int tokens = 0;
-  std::vector<double> peer_rates = {};  // tokens per second; empty: no peer, or it has no such workload
+  std::vector<double> stream_rates = {};  // bytes per second
+  std::vector<double> peer_rates = {};    // tokens per second; empty: no peer, or it has no such workload
 };
 
 double Median(std::vector<double> values) {
@@ -96,8 +98,8 @@ Json Report(const Workload& w, const MachineLimits& limits) {
   const double median = Median(w.seconds);
   const auto [fastest, slowest] = std::minmax_element(w.seconds.begin(), w.seconds.end());
   const double peak = limits.bf16_flops_per_second > 0 ? limits.bf16_flops_per_second : limits.flops_per_second;
-  const double share =
-      w.flops_per_run > 0 ? w.flops_per_run / median / peak : w.bytes_per_run / median / limits.read_bytes_per_second;
+  const double stream = w.stream_rates.empty() ? limits.read_bytes_per_second : Median(w.stream_rates);
+  const double share = w.flops_per_run > 0 ? w.flops_per_run / median / peak : w.bytes_per_run / median / stream;
   const char* limit = w.flops_per_run > 0 ? "of the arithmetic peak" : "of the memory stream";
   std::cout << absl::StrFormat("%-11s %8.1f tok/s  [%.1f - %.1f]  %5.1f %% %s\n", w.name, w.tokens / median,
                                w.tokens / *slowest, w.tokens / *fastest, 100 * share, limit);
@@ -106,6 +108,7 @@ Json Report(const Workload& w, const MachineLimits& limits) {
                   {{"median", w.tokens / median}, {"min", w.tokens / *slowest}, {"max", w.tokens / *fastest}}},
                  {"share", share},
                  {"share_of", limit}};
+  if (!w.stream_rates.empty()) report["stream_bytes_per_second"] = stream;
   if (w.peer_rates.empty()) return report;
   const double peer = Median(w.peer_rates);
   const auto [low, high] = std::minmax_element(w.peer_rates.begin(), w.peer_rates.end());
@@ -116,9 +119,11 @@ Json Report(const Workload& w, const MachineLimits& limits) {
   return report;
 }
 
-// One round: each workload, and the peer's where there is one.
-absl::Status RunRound(std::vector<Workload>& workloads, const std::optional<Peer>& peer, int threads) {
+// One round: each workload, what it is a share of where memory binds it, and the peer's where there is one.
+absl::Status RunRound(std::vector<Workload>& workloads, MemoryStream* stream, const std::optional<Peer>& peer,
+                      int threads) {
   for (Workload& w : workloads) {
+    if (stream != nullptr && w.bytes_per_run > 0) w.stream_rates.push_back(stream->Read(w.bytes_per_run / 8));
     w.seconds.push_back(Seconds(w.run, w.tokens));
     if (!peer.has_value()) continue;
     const auto rate = RunPeer(*peer, w.name, threads);
@@ -144,7 +149,8 @@ int Main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--window", window, "Of training: rows a pass")->check(CLI::Range(1, 65536))->capture_default_str();
-  app.add_option("--decode-position", decode_position, "Tokens before the first that is decoded")->capture_default_str();
+  app.add_option("--decode-position", decode_position, "Tokens before the first that is decoded")
+      ->capture_default_str();
   app.add_option("--json", json_path, "Where the figures go as JSON");
   Peer peer;
   std::string peer_arguments;
@@ -176,8 +182,11 @@ int Main(int argc, char** argv) {
                                limits.read_bytes_per_second * 1e-9);
   std::vector<Workload> workloads = MakeWorkloads(names, window, **model);
   for (const Workload& w : workloads) w.run();  // touches every weight and all scratch once
+  std::optional<MemoryStream> stream;
+  if (options.kind == BackendKind::kCpu) stream.emplace(threads);
   for (int round = 0; round < rounds; ++round) {
-    const auto status = RunRound(workloads, peer.program.empty() ? std::nullopt : std::optional(peer), threads);
+    const auto status = RunRound(workloads, stream.has_value() ? &*stream : nullptr,
+                                 peer.program.empty() ? std::nullopt : std::optional(peer), threads);
     if (status.ok()) continue;
     std::cerr << "engine_benchmark: " << status.message() << "\n";
     return 1;

@@ -46,8 +46,7 @@ double Seconds(clockid_t clock) {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-void Run(benchmark::State& state, Case c, const Device& device) {
-  if (device.cuda && c.dtype == DType::kF32) c.dtype = DType::kBf16;  // of activations, where weights have no type
+void Run(benchmark::State& state, const Case& c, const Device& device) {
   std::vector<std::unique_ptr<PreparedOp>> copies;
   const int num_copies = std::clamp(static_cast<int>(kColdBytes / Bytes(c)), 1, 32);
   for (int i = 0; i < num_copies; ++i) copies.push_back(std::make_unique<PreparedOp>(c, *device.backend, i));
@@ -106,7 +105,7 @@ int Main(int argc, char** argv) {
   benchmark::AddCustomContext("bf16 dot peak GFLOP/s", std::to_string(device.limits.bf16_flops_per_second * 1e-9));
   benchmark::AddCustomContext("stream GB/s", std::to_string(device.limits.read_bytes_per_second * 1e-9));
   for (const Op op : AllOps()) {
-    for (const Case& c : SpeedCases(op)) {
+    for (const Case& c : device.cuda ? DeviceSpeedCases(op) : SpeedCases(op)) {
       benchmark::RegisterBenchmark(Name(c).c_str(), [&device, c](benchmark::State& state) { Run(state, c, device); })
           ->UseManualTime()
           ->Unit(benchmark::kMicrosecond);

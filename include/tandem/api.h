@@ -62,6 +62,8 @@ struct SchedulerStatus {
   int64_t slo_requests = 0, slo_met = 0;  // ended requests that had a target; that met all of theirs
   double slo_recent = 1;                  // share that met them, of the last hundred or so
   int64_t slo_unmeetable = 0;             // requests whose target not even an idle daemon can meet
+  double busy_seconds = 0;                // that iterations took, since the start
+  std::string cost_model;  // where predictions come from: "guess", "profiling, 3 of 80", "profile", "file"
 };
 
 struct EngineStatus {

@@ -35,6 +35,8 @@ struct Offer {
   absl::Time due = absl::InfiniteFuture();
   absl::Duration tpot = absl::InfiniteDuration();
 
+  bool bypass = false;  // its rows run through an adapter
+
   bool waits() const { return kind != SpanKind::kDecode && blocks_to_reserve > 0; }
 };
 
@@ -42,7 +44,7 @@ struct Offer {
 struct BackwardOffer {
   JobId job = 0;
   SequenceId sequence = 0;
-  std::vector<int> unit_rows;  // rows of each unit; every unit is one layer
+  std::vector<TokenWindow> units;  // each of one layer: what it costs depends on its rows and on where they lie
 };
 
 // What a training sequence would give back.

@@ -7,7 +7,8 @@ namespace tandem::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kElements = 8;  // of one thread: 16 bytes of bf16, 32 of f32
+constexpr int64_t kMaxItems = int64_t{1} << 30;  // threads: counted in 32 bits
+constexpr int kElements = 8;                     // of one thread: 16 bytes of bf16, 32 of f32
 
 template <typename From, typename To>
 __device__ __forceinline__ void CopyEight(const From* from, To* to) {
@@ -30,12 +31,11 @@ __device__ __forceinline__ void CopyEight(const From* from, To* to) {
 template <typename From, typename To>
 __global__ void __launch_bounds__(kThreads) AppendKvKernel(AppendKvArgs args) {
   const int per_head = args.kv.head_dim / kElements, per_row = args.kv.num_kv_heads * per_head;
-  const int64_t item = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const int row = static_cast<int>(item / per_row);
+  const int item = blockIdx.x * kThreads + threadIdx.x, row = item / per_row;
   if (row >= args.num_rows) return;
   const int slot = args.slots[row];
   if (slot < 0) return;
-  const int within = static_cast<int>(item % per_row), head = within / per_head, d = within % per_head * kElements;
+  const int within = item % per_row, head = within / per_head, d = within % per_head * kElements;
   const int64_t from = (static_cast<int64_t>(row) * args.kv.num_kv_heads + head) * args.kv.head_dim + d;
   const int block = slot >> args.kv.block_shift;
   const int within_block = slot & ((1 << args.kv.block_shift) - 1);
@@ -47,6 +47,7 @@ __global__ void __launch_bounds__(kThreads) AppendKvKernel(AppendKvArgs args) {
 template <typename From, typename To>
 cudaError_t LaunchAs(const AppendKvArgs& args, cudaStream_t stream) {
   const int64_t items = static_cast<int64_t>(args.num_rows) * args.kv.num_kv_heads * (args.kv.head_dim / kElements);
+  if (items > kMaxItems) return cudaErrorInvalidValue;
   const unsigned blocks = static_cast<unsigned>(CeilDiv<int64_t>(items, kThreads));
   return Launch(AppendKvKernel<From, To>, {.grid = dim3(blocks), .block = dim3(kThreads), .stream = stream}, args);
 }

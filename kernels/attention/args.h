@@ -16,7 +16,7 @@ struct AttentionArgs {
   float scale = 1;                       // > 0
   float soft_cap = 0;                    // >= 0
   int window = 0;                        // row at position p sees (p - window, p]; 0: [0, p]
-  const AttentionSpan* spans = nullptr;  // on the device
+  const AttentionSpan* spans = nullptr;  // on the device; only LaunchScalarAttention reads them
   const int32_t* blocks = nullptr;       // on the device: the block tables of the spans, one behind the other
 };
 

@@ -13,23 +13,19 @@ struct KeysShape {
   static constexpr int kRows = kDim <= 128 ? 64 : 32;  // packed query rows of a step
   static constexpr int kPart = 32;                     // of which S and dP are in registers at once
   static constexpr int kStage = 2 * kRows * kDim;      // elements: Q, then dO
-  static constexpr int kStageFloats = 2 * kRows;       // lse, then delta
-  static constexpr size_t kSharedBytes =
-      (2 * kKeys * kDim + 2 * kStage) * sizeof(bf16) + 2 * kStageFloats * sizeof(float);
+  static_assert(kRows <= kThreads);
+  static constexpr size_t kSharedBytes = (2 * kKeys * kDim + 2 * kStage) * sizeof(bf16) + 2 * sizeof(RowTable<kRows>);
 };
 
-// Rows [first, first + kRows) of Q, dO, lse and delta.
+// Rows [first, first + kRows) of Q and dO.
 template <int kDim>
 __device__ __forceinline__ void LoadRows(const AttentionBackwardArgs& args, const Window& window, int kv_head,
-                                         int first, bf16* stage, float* floats) {
+                                         int first, bf16* stage) {
   using Shape = KeysShape<kDim>;
   constexpr int kRows = Shape::kRows, kThreads = Shape::kThreads;
-  LoadPackedRows<kDim, kRows, kThreads>(stage, args.q, window.span, args.kv, args.group, kv_head, first, window.begin,
-                                        window.end, threadIdx.x);
-  LoadPackedRows<kDim, kRows, kThreads>(stage + kRows * kDim, args.dout, window.span, args.kv, args.group, kv_head,
-                                        first, window.begin, window.end, threadIdx.x);
+  LoadPackedRows<kDim, kRows, kThreads>(stage, args.q, args.dout, window.span, args.kv, args.group, kv_head, first,
+                                        window.begin, window.end, threadIdx.x);
   CpAsyncCommit();
-  ReadRowScalars<kRows, kThreads>(args, window, kv_head, first, floats, floats + kRows);
 }
 
 // One warp's 16 keys: accumulators as D fragments, continued from and written back to [positions, kv_heads * head_dim].
@@ -101,12 +97,13 @@ __device__ __forceinline__ void KeysTimesRows(float (&product)[4][4], const bf16
 
 // kDk, kDv: which of the two this kernel computes. Both, where both fit in registers.
 template <int kDim, bool kDk, bool kDv>
-__global__ void __launch_bounds__(KeysShape<kDim>::kThreads) BackwardKeysKernel(AttentionBackwardArgs args) {
+__global__ void __launch_bounds__(KeysShape<kDim>::kThreads)
+    BackwardKeysKernel(AttentionBackwardArgs args, ScoreScale scale) {
   using Shape = KeysShape<kDim>;
   constexpr int kRows = Shape::kRows, kPart = Shape::kPart;
-  TANDEM_DYNAMIC_SHARED(bf16, keys);  // K and V [kKeys, kDim], two stages, lse and delta of two stages
+  TANDEM_DYNAMIC_SHARED(bf16, keys);  // K and V [kKeys, kDim], two stages, the tables of their rows
   bf16 *const values = keys + Shape::kKeys * kDim, *const stages = values + Shape::kKeys * kDim;
-  float* const floats = reinterpret_cast<float*>(stages + 2 * Shape::kStage);
+  auto* const tables = reinterpret_cast<RowTable<kRows>*>(stages + 2 * Shape::kStage);
   const Window window(args);
   const int kv_head = blockIdx.y, context = args.first_position + args.num_rows;
   const int first_key = (blockIdx.x + FirstSeen(args.first_position, args.window) / Shape::kKeys) * Shape::kKeys;
@@ -123,27 +120,26 @@ __global__ void __launch_bounds__(KeysShape<kDim>::kThreads) BackwardKeysKernel(
   const int first_step = low / kRows;
   int step = (high - 1) / kRows;
 
-  LoadPositions<kDim, Shape::kKeys, Shape::kThreads>(keys, args.kv.keys, args.kv, args.blocks, kv_head, first_key,
-                                                     context, threadIdx.x);
-  if constexpr (kDk) {
-    LoadPositions<kDim, Shape::kKeys, Shape::kThreads>(values, args.kv.values, args.kv, args.blocks, kv_head, first_key,
-                                                       context, threadIdx.x);
-  }
-  LoadRows<kDim>(args, window, kv_head, step * kRows, stages, floats);
+  // V is for dP only.
+  LoadPositions<kDim, Shape::kKeys, Shape::kThreads>(keys, args.kv.keys, kDk ? args.kv.values : nullptr, args.kv,
+                                                     args.blocks, kv_head, first_key, context, threadIdx.x);
+  LoadRows<kDim>(args, window, kv_head, step * kRows, stages);
+  RowEntry entry = ReadRow<kRows>(args, window, kv_head, step * kRows);
+  entry.Write(tables[0]);
   KeyGradient<kDim> dk, dv;
   if constexpr (kDk) dk.Read(args, args.dk, kv_head, first_key + my_key, context);
   if constexpr (kDv) dv.Read(args, args.dv, kv_head, first_key + my_key, context);
 
-  const ScoreGradient gradient{args.scale, args.soft_cap};
   for (int parity = 0; step >= first_step; --step, parity ^= 1) {
     CpAsyncWait<0>();
     __syncthreads();  // this step is there, and nobody reads the other stage any more
     if (step > first_step) {
-      LoadRows<kDim>(args, window, kv_head, (step - 1) * kRows, stages + (parity ^ 1) * Shape::kStage,
-                     floats + (parity ^ 1) * Shape::kStageFloats);
+      LoadRows<kDim>(args, window, kv_head, (step - 1) * kRows, stages + (parity ^ 1) * Shape::kStage);
     }
+    // In registers until the step is done: nobody waits for them.
+    entry = ReadRow<kRows>(args, window, kv_head, (step - 1) * kRows);
     const bf16 *q = stages + parity * Shape::kStage, *dout = q + kRows * kDim;
-    const float *lse = floats + parity * Shape::kStageFloats, *delta = lse + kRows;
+    const RowTable<kRows>& table = tables[parity];
 #pragma unroll 1
     for (int part = kRows - kPart; part >= 0; part -= kPart) {
       const int first_row = step * kRows + part;
@@ -156,18 +152,19 @@ __global__ void __launch_bounds__(KeysShape<kDim>::kThreads) BackwardKeysKernel(
       for (int n = 0; n < 4; ++n) {
 #pragma unroll
         for (int column = 0; column < 2; ++column) {
-          const int row = n * 8 + lane % 4 * 2 + column, position = (first_row + row) / args.group;
-          const float row_lse = lse[part + row], row_delta = delta[part + row];
+          const int row = part + n * 8 + lane % 4 * 2 + column, position = table.position[row];
+          const float lse = table.lse[row], delta = table.delta[row];
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             const int key = first_key + my_key + lane / 4 + 8 * half, i = 2 * half + column;
-            gradient(row_lse, row_delta, Sees(position, key, args.window), p[n][i], ds[n][i]);
+            ScoreGradient(scale, lse, delta, Sees(position, key, args.window), p[n][i], ds[n][i]);
           }
         }
       }
       if constexpr (kDv) dv.Add(p, dout, part);
       if constexpr (kDk) dk.Add(ds, q, part);
     }
+    entry.Write(tables[parity ^ 1]);
   }
   if constexpr (kDk) dk.Write(args, args.dk, kv_head, first_key + my_key, context);
   if constexpr (kDv) dv.Write(args, args.dv, kv_head, first_key + my_key, context);
@@ -183,7 +180,7 @@ cudaError_t LaunchKeys(const AttentionBackwardArgs& args, cudaStream_t stream) {
                  .block = dim3(Shape::kThreads),
                  .shared_bytes = Shape::kSharedBytes,
                  .stream = stream},
-                args);
+                args, ScoreScale::Of(args.scale, args.soft_cap));
 }
 
 }  // namespace

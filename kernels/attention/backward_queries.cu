@@ -13,7 +13,7 @@ struct QueryShape {
   static constexpr int kRows = 16 * kM * kWarps;
   static constexpr int kKeys = 32;                 // of a step
   static constexpr int kStage = 2 * kKeys * kDim;  // elements: K, then V
-  static constexpr size_t kSharedBytes = (2 * kRows * kDim + 2 * kStage) * sizeof(bf16) + 2 * kRows * sizeof(float);
+  static constexpr size_t kSharedBytes = (2 * kRows * kDim + 2 * kStage) * sizeof(bf16) + sizeof(RowTable<kRows>);
 };
 
 // The rows of dQ go through the shared memory of the warp's own rows of Q, to be written 16 bytes at a time.
@@ -31,13 +31,12 @@ __device__ __forceinline__ void WriteQueryGradient(const AttentionBackwardArgs& 
     }
   }
   __syncwarp();
-#pragma unroll 4
-  for (int i = lane; i < 16 * kChunks; i += kWarpSize) {
+  ForEach<16 * kChunks, kWarpSize, 2>(lane, [&](int i) {
     const int r = row + i / kChunks, chunk = i % kChunks, packed = first + r;
-    if (packed < window.begin || packed >= window.end || chunk * 8 >= args.kv.head_dim) continue;
+    if (packed < window.begin || packed >= window.end || chunk * 8 >= args.kv.head_dim) return;
     const int64_t to = PackedOffset(window.span, args.kv, args.group, kv_head, packed) + chunk * 8;
     StoreVector(static_cast<bf16*>(args.dq) + to, LoadVector(q + TileOffset<kDim>(r, chunk)));
-  }
+  });
 }
 
 // result[kM][16 rows, 32 keys] = rows of `tile` times keys^T
@@ -62,12 +61,13 @@ __device__ __forceinline__ void RowsTimesKeys(float (&result)[kM][4][4], const b
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(QueryShape<kDim>::kThreads) BackwardQueriesKernel(AttentionBackwardArgs args) {
+__global__ void __launch_bounds__(QueryShape<kDim>::kThreads)
+    BackwardQueriesKernel(AttentionBackwardArgs args, ScoreScale scale) {
   using Shape = QueryShape<kDim>;
   constexpr int kM = Shape::kM, kRows = Shape::kRows, kKeys = Shape::kKeys;
-  TANDEM_DYNAMIC_SHARED(bf16, q);  // Q and dO [kRows, kDim], two stages, lse and delta
+  TANDEM_DYNAMIC_SHARED(bf16, q);  // Q and dO [kRows, kDim], two stages, the table of the rows
   bf16 *const dout = q + kRows * kDim, *const stages = dout + kRows * kDim;
-  float *const lse = reinterpret_cast<float*>(stages + 2 * Shape::kStage), *const delta = lse + kRows;
+  auto& table = *reinterpret_cast<RowTable<kRows>*>(stages + 2 * Shape::kStage);
   const Window window(args);
   const int kv_head = blockIdx.y;
   // The last rows, which see the most keys, come first.
@@ -75,30 +75,27 @@ __global__ void __launch_bounds__(QueryShape<kDim>::kThreads) BackwardQueriesKer
   const int first_position = max(first, window.begin) / args.group;
   const int end = (min(first + kRows, window.end) - 1) / args.group + 1;
   const int my_row = threadIdx.x / kWarpSize * 16 * kM, lane = threadIdx.x % kWarpSize;
-  const auto load = [&](int stage, int position) {
-    bf16* to = stages + stage * Shape::kStage;
-    LoadPositions<kDim, kKeys, Shape::kThreads>(to, args.kv.keys, args.kv, args.blocks, kv_head, position, end,
-                                                threadIdx.x);
-    LoadPositions<kDim, kKeys, Shape::kThreads>(to + kKeys * kDim, args.kv.values, args.kv, args.blocks, kv_head,
-                                                position, end, threadIdx.x);
+  // A step lies where the parity of its position says: one register less than counting.
+  const auto stage_of = [&](int position) { return stages + (position / kKeys & 1) * Shape::kStage; };
+  const auto load = [&](int position) {
+    LoadPositions<kDim, kKeys, Shape::kThreads>(stage_of(position), args.kv.keys, args.kv.values, args.kv, args.blocks,
+                                                kv_head, position, end, threadIdx.x);
     CpAsyncCommit();
   };
-  LoadPackedRows<kDim, kRows, Shape::kThreads>(q, args.q, window.span, args.kv, args.group, kv_head, first,
-                                               window.begin, window.end, threadIdx.x);
-  LoadPackedRows<kDim, kRows, Shape::kThreads>(dout, args.dout, window.span, args.kv, args.group, kv_head, first,
+  LoadPackedRows<kDim, kRows, Shape::kThreads>(q, args.q, args.dout, window.span, args.kv, args.group, kv_head, first,
                                                window.begin, window.end, threadIdx.x);
   int position = FirstSeen(first_position, args.window) / kKeys * kKeys;
-  load(0, position);
+  load(position);
 
-  ReadRowScalars<kRows, Shape::kThreads>(args, window, kv_head, first, lse, delta);
+  static_assert(kRows <= Shape::kThreads);
+  ReadRow<kRows>(args, window, kv_head, first).Write(table);
 
-  const ScoreGradient gradient{args.scale, args.soft_cap};
   float dq[kM][kDim / 8][4] = {};
-  for (int parity = 0; position < end; position += kKeys, parity ^= 1) {
+  for (; position < end; position += kKeys) {
     CpAsyncWait<0>();
     __syncthreads();  // this step is there, and nobody reads the other stage any more
-    if (position + kKeys < end) load(parity ^ 1, position + kKeys);
-    const bf16 *keys = stages + parity * Shape::kStage, *values = keys + kKeys * kDim;
+    if (position + kKeys < end) load(position + kKeys);
+    const bf16 *keys = stage_of(position), *values = keys + kKeys * kDim;
     float p[kM][4][4] = {}, ds[kM][4][4] = {};
     RowsTimesKeys<kDim, kM>(p, q, my_row, keys);
     RowsTimesKeys<kDim, kM>(ds, dout, my_row, values);
@@ -106,14 +103,14 @@ __global__ void __launch_bounds__(QueryShape<kDim>::kThreads) BackwardQueriesKer
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int row = my_row + 16 * m + lane / 4 + 8 * half, row_position = (first + row) / args.group;
-        const float row_lse = lse[row], row_delta = delta[row];
+        const int row = my_row + 16 * m + lane / 4 + 8 * half, row_position = table.position[row];
+        const float lse = table.lse[row], delta = table.delta[row];
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
 #pragma unroll
           for (int i = 2 * half; i < 2 * half + 2; ++i) {
             const int key = position + n * 8 + lane % 4 * 2 + i % 2;
-            gradient(row_lse, row_delta, Sees(row_position, key, args.window), p[m][n][i], ds[m][n][i]);
+            ScoreGradient(scale, lse, delta, Sees(row_position, key, args.window), p[m][n][i], ds[m][n][i]);
           }
         }
       }
@@ -148,7 +145,7 @@ cudaError_t LaunchQueries(const AttentionBackwardArgs& args, cudaStream_t stream
                  .block = dim3(Shape::kThreads),
                  .shared_bytes = Shape::kSharedBytes,
                  .stream = stream},
-                args);
+                args, ScoreScale::Of(args.scale, args.soft_cap));
 }
 
 }  // namespace

@@ -21,37 +21,51 @@ struct Window {
         end((args.first_position + args.num_rows) * args.group) {}
 };
 
-// P and dU of one score. `s` is q.k, `dp` dO.v; `lse` in units of log 2.
-struct ScoreGradient {
-  float scale, soft_cap;
-  __device__ __forceinline__ void operator()(float lse, float delta, bool seen, float& s, float& dp) const {
-    float through_cap = scale;
-    float score = s * scale;
-    if (soft_cap > 0) {
-      const float tanh = Tanh(score / soft_cap);
-      score = soft_cap * tanh;
-      through_cap = scale * (1.0f - tanh * tanh);
-    }
-    s = seen ? Exp2(fmaf(score, kLog2E, -lse)) : 0.0f;
-    dp = s * (dp - delta) * through_cap;  // s dU: the scale of dQ and dK is in it
+// Turns q.k into P and dO.v into s dU, in which the scale of dQ and dK is. `lse` in units of log 2.
+__device__ __forceinline__ void ScoreGradient(const ScoreScale& scale, float lse, float delta, bool seen, float& s,
+                                              float& dp) {
+  float raw = s, slope = scale.scale;
+  if (scale.soft_cap > 0) {
+    const float tanh = scale.Tanh(s);
+    raw = scale.soft_cap * tanh;
+    slope *= 1.0f - tanh * tanh;
   }
-};
+  s = seen ? Exp2(fmaf(raw, scale.factor, -lse)) : 0.0f;
+  dp = s * (dp - delta) * slope;
+}
 
 __device__ __forceinline__ bool Sees(int position, int key, int window) {
   return key <= position && (window == 0 || key > position - window);
 }
 
-// Of rows [first, first + kRows): lse in units of log 2, and delta. Outside of the window lse is infinity: P = 0.
-template <int kRows, int kThreads>
-__device__ __forceinline__ void ReadRowScalars(const AttentionBackwardArgs& args, const Window& window, int kv_head,
-                                               int first, float* lse, float* delta) {
-  for (int i = threadIdx.x; i < kRows; i += kThreads) {
-    const int packed = first + i;
-    const bool there = packed >= window.begin && packed < window.end;
-    const int64_t index = there ? PackedIndex(window.span, args.kv, args.group, kv_head, packed) : 0;
-    lse[i] = there ? args.lse[index] * kLog2E : kInfinity;
-    delta[i] = there ? args.delta[index] : 0.0f;
+// What P and dS need of a row, in shared memory beside a tile of kRows rows: divisions are done once, by one thread.
+template <int kRows>
+struct RowTable {
+  float lse[kRows];  // in units of log 2
+  float delta[kRows];
+  int position[kRows];
+};
+// Row first + threadIdx.x of the table, for the block's first kRows threads. Outside of the window P is 0: it sees
+// nothing.
+struct RowEntry {
+  float lse = kInfinity, delta = 0;
+  int position = -1;
+
+  template <int kRows>
+  __device__ __forceinline__ void Write(RowTable<kRows>& table) const {
+    if (threadIdx.x >= kRows) return;
+    table.lse[threadIdx.x] = lse;
+    table.delta[threadIdx.x] = delta;
+    table.position[threadIdx.x] = position;
   }
+};
+template <int kRows>
+__device__ __forceinline__ RowEntry ReadRow(const AttentionBackwardArgs& args, const Window& window, int kv_head,
+                                            int first) {
+  const int packed = first + threadIdx.x;
+  if (threadIdx.x >= kRows || packed < window.begin || packed >= window.end) return {};
+  const int64_t index = PackedIndex(window.span, args.kv, args.group, kv_head, packed);
+  return {args.lse[index] * kLog2E, args.delta[index], packed / args.group};
 }
 
 }  // namespace tandem::kernels

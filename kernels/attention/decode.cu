@@ -11,7 +11,6 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarpSize;
 constexpr int kChunkKeys = 16;       // keys of a stage: one look-up in the block table
-constexpr int kCtasPerSm = 2;        // of the fixed grid; what shared memory allows at head_dim 128
 constexpr int kMaxChunksOfWarp = 8;  // 512 / 16 / kWarps
 static_assert(SplitTokens(1) <= kMaxChunksOfWarp * kChunkKeys * kWarps &&
               SplitTokens(1 << 30) <= kMaxChunksOfWarp * kChunkKeys * kWarps);
@@ -35,6 +34,11 @@ static_assert(kDecodeRows * kResultStride<256> * 4 <= kStages<256> * kStageEleme
 template <int kDim>
 constexpr size_t kSharedBytes = (kDecodeRows * kDim + kWarps * kStages<kDim> * kStageElements<kDim>)*sizeof(bf16) +
                                 2 * kWarps* kDecodeRows * sizeof(float);
+// Of the fixed grid: what 227 KiB of shared memory hold (H100, H200; an A100's 163 KiB hold less, and some CTAs come
+// later).
+template <int kDim>
+constexpr int kCtasPerSm = 227 * 1024 / (kSharedBytes<kDim> + 1024);
+constexpr int kCombineCtasPerSm = 8;
 
 // Scratch: unnormalized outputs [rows, head_dim], then (max, sum) [rows] of scores in units of log 2.
 struct Partials {
@@ -69,19 +73,19 @@ class WarpSplit {
     if (position < item_.end) {
       const int slot = position & ((1 << args_.kv.block_shift) - 1), lane = threadIdx.x % kWarpSize;
       const int64_t from = PoolOffset(args_.kv, block, kv_head_, slot);
-      Copy(Keys(i), static_cast<const bf16*>(args_.kv.keys) + from, item_.end - position, lane);
-      Copy(Values(i), static_cast<const bf16*>(args_.kv.values) + from, item_.end - position, lane);
+      const int there = item_.end - position, dim = args_.kv.head_dim;
+      LoadPage<kDim, kWarpSize>(Keys(i), 0, static_cast<const bf16*>(args_.kv.keys) + from, there, dim, lane);
+      LoadPage<kDim, kWarpSize>(Values(i), 0, static_cast<const bf16*>(args_.kv.values) + from, there, dim, lane);
     }
     CpAsyncCommit();
   }
 
-  __device__ __forceinline__ void Run(const bf16* q) {
+  __device__ __forceinline__ void Run(const bf16* q, const ScoreScale& scale) {
     uint32_t held[kHoldsQ<kDim> ? kDim / 16 : 1][4];
     if constexpr (kHoldsQ<kDim>) {
 #pragma unroll
       for (int k = 0; k < kDim / 16; ++k) FragmentA<kDim>(held[k], q, 0, k);
     }
-    const ScoreScale scale{args_.scale, args_.soft_cap};
     const int g = threadIdx.x % kWarpSize / 4;
     const RowMask mask{
         {PackedPosition(span_, args_.group, item_.first + g), PackedPosition(span_, args_.group, item_.first + g + 8)},
@@ -102,7 +106,7 @@ class WarpSplit {
       float rescale[2];
       CapScores(s, scale);
       MaskScores(s, mask, Position(i));
-      softmax.Update(s, scale.factor(), rescale);
+      softmax.Update(s, scale.factor, rescale);
       RescaleRows(o, rescale);
       uint32_t p[4];
       FragmentOfResults(p, s[0], s[1]);
@@ -131,17 +135,6 @@ class WarpSplit {
   }
   __device__ __forceinline__ bf16* Values(int i) const {
     return Keys(i) + kChunkKeys * kDim;
-  }
-
-  __device__ __forceinline__ void Copy(bf16* to, const bf16* from, int there, int lane) const {
-    constexpr int kChunks = kDim / 8;
-#pragma unroll
-    for (int j = lane; j < kChunkKeys * kChunks; j += kWarpSize) {
-      const int row = j / kChunks, chunk = j % kChunks;
-      const bool valid = row < there && chunk * 8 < args_.kv.head_dim;
-      CpAsync16OrZero(to + TileOffset<kDim>(row, chunk), valid ? from + row * args_.kv.head_dim + chunk * 8 : from,
-                      valid);
-    }
   }
 
   const AttentionArgs& args_;
@@ -212,7 +205,7 @@ __device__ __forceinline__ void MergeWarps(const float* results, const float* ma
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, DecodeWork work) {
+__global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, ScoreScale scale, DecodeWork work) {
   TANDEM_DYNAMIC_SHARED(bf16, q);  // [kDecodeRows, kDim], then the warps' stages, then their maxima and sums
   bf16* const stages = q + kDecodeRows * kDim;
   float* const maxima = reinterpret_cast<float*>(stages + kWarps * kStages<kDim> * kStageElements<kDim>);
@@ -223,21 +216,20 @@ __global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, Dec
   for (int i = blockIdx.x; i < num_items; i += gridDim.x) {
     const DecodeItem item = work.items[i / args.kv.num_kv_heads];
     const int kv_head = i % args.kv.num_kv_heads;
-    const AttentionSpan span = args.spans[item.span];
+    const AttentionSpan& span = item.span;
     WarpSplit<kDim> split(args, span, item, kv_head, stages + warp * kStages<kDim> * kStageElements<kDim>);
-    LoadPackedRows<kDim, kDecodeRows, kThreads>(q, args.q, span, args.kv, args.group, kv_head, item.first, 0,
+    LoadPackedRows<kDim, kDecodeRows, kThreads>(q, args.q, nullptr, span, args.kv, args.group, kv_head, item.first, 0,
                                                 item.first + item.num_rows, threadIdx.x);
     CpAsyncCommit();
 #pragma unroll
     for (int stage = 0; stage < kStages<kDim> - 1; ++stage) split.Load(stage);
     CpAsyncWait<kStages<kDim> - 1>();
     __syncthreads();
-    split.Run(q);
+    split.Run(q, scale);
 
     float* const results = reinterpret_cast<float*>(stages);
     float* const mine = results + warp * (kStages<kDim> * kStageElements<kDim> / 2);
     __syncwarp();
-    const float factor = ScoreScale{args.scale, args.soft_cap}.factor();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = g + 8 * half;
@@ -247,7 +239,7 @@ __global__ void __launch_bounds__(kThreads) DecodeKernel(AttentionArgs args, Dec
             make_float2(split.o[n][2 * half], split.o[n][2 * half + 1]);
       }
       if (t == 0) {
-        maxima[warp * kDecodeRows + row] = split.softmax.max[half] * factor;
+        maxima[warp * kDecodeRows + row] = split.softmax.max[half] * scale.factor;
         sums[warp * kDecodeRows + row] = split.softmax.sum[half];
       }
     }
@@ -266,10 +258,10 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(AttentionArgs args, De
   for (int i = blockIdx.x; i < num_items; i += gridDim.x) {
     const CombineItem item = work.combines[i / args.kv.num_kv_heads];
     const int kv_head = i % args.kv.num_kv_heads;
-    const AttentionSpan span = args.spans[item.span];
     const int64_t stride = static_cast<int64_t>(args.kv.num_kv_heads) * item.num_rows;
     for (int row = warp; row < item.num_rows; row += kWarps) {
       const int64_t base = item.partial + static_cast<int64_t>(kv_head) * item.num_rows + row;
+      const int64_t index = PackedIndex(item.span, args.kv, args.group, kv_head, item.first + row);
       float max = -kInfinity;
       for (int s = lane; s < item.num_splits; s += kWarpSize) max = fmaxf(max, partials.max_sum[base + s * stride].x);
       max = WarpMax(max);
@@ -285,14 +277,11 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(AttentionArgs args, De
 #pragma unroll
           for (int j = 0; j < 4; ++j) total[j] = fmaf(weight, values[j], total[j]);
         }
-        const int packed = item.first + row;
         const float inverse = 1.0f / sum;
-        bf16* to = static_cast<bf16*>(args.out) + PackedOffset(span, args.kv, args.group, kv_head, packed) + d;
+        bf16* to = static_cast<bf16*>(args.out) + index * args.kv.head_dim + d;
         *reinterpret_cast<uint2*>(to) = make_uint2(PackBf16(total[0] * inverse, total[1] * inverse),
                                                    PackBf16(total[2] * inverse, total[3] * inverse));
-        if (d == 0 && args.lse != nullptr) {
-          args.lse[PackedIndex(span, args.kv, args.group, kv_head, packed)] = kLn2 * (max + log2f(sum));
-        }
+        if (d == 0 && args.lse != nullptr) args.lse[index] = kLn2 * (max + log2f(sum));
       }
     }
   }
@@ -302,18 +291,21 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(AttentionArgs args, De
 
 cudaError_t LaunchDecodeAttention(const AttentionArgs& args, const DecodeWork& work, int num_sms, cudaStream_t stream) {
   if (args.type != Type::kBf16 || args.kv.type != Type::kBf16) return cudaErrorInvalidValue;
-  const auto grid = [&](int max_items) {
+  const auto grid = [&](int max_items, int ctas_per_sm) {
     const int64_t items = static_cast<int64_t>(max_items) * args.kv.num_kv_heads;
-    return dim3(static_cast<unsigned>(std::min<int64_t>(items, kCtasPerSm * num_sms)));
+    return dim3(static_cast<unsigned>(std::min<int64_t>(items, ctas_per_sm * num_sms)));
   };
   const cudaError_t error = ForHeadDim(args.kv.head_dim, [&]<int kDim>() {
-    return Launch(
-        DecodeKernel<kDim>,
-        {.grid = grid(work.max_items), .block = dim3(kThreads), .shared_bytes = kSharedBytes<kDim>, .stream = stream},
-        args, work);
+    return Launch(DecodeKernel<kDim>,
+                  {.grid = grid(work.max_items, static_cast<int>(kCtasPerSm<kDim>)),
+                   .block = dim3(kThreads),
+                   .shared_bytes = kSharedBytes<kDim>,
+                   .stream = stream},
+                  args, ScoreScale::Of(args.scale, args.soft_cap), work);
   });
   if (error != cudaSuccess) return error;
-  return Launch(CombineKernel, {.grid = grid(work.max_combines), .block = dim3(kThreads), .stream = stream}, args,
+  return Launch(CombineKernel,
+                {.grid = grid(work.max_combines, kCombineCtasPerSm), .block = dim3(kThreads), .stream = stream}, args,
                 work);
 }
 

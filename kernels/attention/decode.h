@@ -9,6 +9,7 @@
 //   head_dim up to    64       96       128      256
 //   stages per warp   4        3        3        2        of 16 keys and values
 //   shared memory     66 KiB   75 KiB   100 KiB  136 KiB
+//   CTAs per SM       3        2        2        1
 //   in flight / SM    >= 64 KiB: 4.8 TB/s x 1 us over 132 SMs want 36 KiB
 //
 // Bytes: K and V of every sequence once, plus partial results: 8 * head_dim bytes per (row, head, split), 1.6 % of K

@@ -10,12 +10,15 @@ namespace {
 constexpr int kWarps = 4, kThreads = kWarps * kWarpSize;
 
 template <int kDim>
-constexpr int kKeysOf = kDim <= 128 ? 64 : 32;  // of a step
+constexpr int kKeysOf = kDim <= 64    ? 64
+                        : kDim <= 128 ? 48
+                                      : 32;  // of a step: what registers hold
 template <int kDim>
 constexpr int kMmaRows = PrefillTileRows(kDim) / (16 * kWarps);  // MMA tiles of rows that a warp owns
 
 template <int kDim>
-constexpr size_t kSharedBytes = (PrefillTileRows(kDim) + 3 * kKeysOf<kDim>)*kDim * sizeof(bf16);
+constexpr size_t kSharedBytes = (PrefillTileRows(kDim) + 3 * kKeysOf<kDim>)*kDim * sizeof(bf16) +
+                                PrefillTileRows(kDim) * sizeof(int);
 
 // One CTA's tile: where its rows are and which keys they see.
 struct Tile {
@@ -25,7 +28,7 @@ struct Tile {
 };
 
 __device__ __forceinline__ Tile TileOf(const AttentionArgs& args, const RowTile& item, int rows, int keys) {
-  Tile tile = {.span = args.spans[item.span], .kv_head = static_cast<int>(blockIdx.y), .first = item.first};
+  Tile tile = {.span = item.span, .kv_head = static_cast<int>(blockIdx.y), .first = item.first};
   tile.end_row = min(tile.first + rows, tile.span.num_rows * args.group);
   tile.first_position = PackedPosition(tile.span, args.group, tile.first);
   tile.end_position = PackedPosition(tile.span, args.group, tile.end_row - 1) + 1;
@@ -33,16 +36,9 @@ __device__ __forceinline__ Tile TileOf(const AttentionArgs& args, const RowTile&
   return tile;
 }
 
-// Of the 16 rows of the tile from `row` on.
-__device__ __forceinline__ RowMask MaskOf(const AttentionArgs& args, const Tile& tile, int row) {
-  const int packed = tile.first + row + threadIdx.x % kWarpSize / 4;
-  return {{PackedPosition(tile.span, args.group, packed), PackedPosition(tile.span, args.group, packed + 8)},
-          args.window};
-}
-
 // Rows of the output go through the shared memory of the warp's own rows of Q, to be written 16 bytes at a time.
 template <int kDim>
-__device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile& tile, bf16* q, int row,
+__device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile& tile, bf16* q, int row, float factor,
                                           const OnlineSoftmax& softmax, const float (&o)[kDim / 8][4]) {
   const int lane = threadIdx.x % kWarpSize, g = lane / 4, t = lane % 4;
 #pragma unroll
@@ -55,50 +51,54 @@ __device__ __forceinline__ void WriteRows(const AttentionArgs& args, const Tile&
           PackBf16(o[n][2 * half] * inverse, o[n][2 * half + 1] * inverse);
     }
     if (args.lse != nullptr && t == 0 && tile.first + r < tile.end_row) {
-      const float factor = ScoreScale{args.scale, args.soft_cap}.factor();
       args.lse[PackedIndex(tile.span, args.kv, args.group, tile.kv_head, tile.first + r)] =
           kLn2 * fmaf(softmax.max[half], factor, log2f(softmax.sum[half]));
     }
   }
   __syncwarp();
   constexpr int kChunks = kDim / 8;
-#pragma unroll 4
-  for (int i = lane; i < 16 * kChunks; i += kWarpSize) {
+  ForEach<16 * kChunks, kWarpSize, 4>(lane, [&](int i) {
     const int r = row + i / kChunks, chunk = i % kChunks, packed = tile.first + r;
-    if (packed >= tile.end_row || chunk * 8 >= args.kv.head_dim) continue;
+    if (packed >= tile.end_row || chunk * 8 >= args.kv.head_dim) return;
     const int64_t to = PackedOffset(tile.span, args.kv, args.group, tile.kv_head, packed) + chunk * 8;
     StoreVector(static_cast<bf16*>(args.out) + to, LoadVector(q + TileOffset<kDim>(r, chunk)));
-  }
+  });
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args, const RowTile* __restrict__ tiles) {
+__global__ void __launch_bounds__(kThreads, 2)
+    PrefillKernel(AttentionArgs args, ScoreScale scale, const RowTile* __restrict__ tiles) {
   constexpr int kRows = PrefillTileRows(kDim), kKeys = kKeysOf<kDim>, kM = kMmaRows<kDim>;
-  TANDEM_DYNAMIC_SHARED(bf16, q);  // [kRows, kDim], then V and two times K [kKeys, kDim]
+  TANDEM_DYNAMIC_SHARED(bf16, q);  // [kRows, kDim], then V and two times K [kKeys, kDim], then the rows' positions
   bf16 *const values = q + kRows * kDim, *const all_keys = values + kKeys * kDim;
+  int* const positions = reinterpret_cast<int*>(all_keys + 2 * kKeys * kDim);
   const Tile tile = TileOf(args, tiles[blockIdx.x], kRows, kKeys);
   const int32_t* blocks = args.blocks + tile.span.first_block;
   const int thread = threadIdx.x, first_row = thread / kWarpSize * 16 * kM;
+  // A step's keys lie where the parity of their position says: one register less than counting.
+  const auto keys_at = [&](int position) { return all_keys + (position / kKeys & 1) * kKeys * kDim; };
   const auto load = [&](bf16* to, const void* from, int position) {
-    LoadPositions<kDim, kKeys, kThreads>(to, from, args.kv, blocks, tile.kv_head, position, tile.end_position, thread);
+    LoadPositions<kDim, kKeys, kThreads>(to, from, nullptr, args.kv, blocks, tile.kv_head, position, tile.end_position,
+                                         thread);
     CpAsyncCommit();
   };
 
-  LoadPackedRows<kDim, kRows, kThreads>(q, args.q, tile.span, args.kv, args.group, tile.kv_head, tile.first, 0,
+  LoadPackedRows<kDim, kRows, kThreads>(q, args.q, nullptr, tile.span, args.kv, args.group, tile.kv_head, tile.first, 0,
                                         tile.end_row, thread);
-  load(all_keys, args.kv.keys, tile.begin);
+  load(keys_at(tile.begin), args.kv.keys, tile.begin);
+  static_assert(kRows <= kThreads);
+  if (thread < kRows) positions[thread] = PackedPosition(tile.span, args.group, tile.first + thread);
 
-  const ScoreScale scale{args.scale, args.soft_cap};
   OnlineSoftmax softmax[kM];
   float o[kM][kDim / 8][4] = {};
 
-  for (int position = tile.begin, parity = 0; position < tile.end_position; position += kKeys, parity ^= 1) {
+  for (int position = tile.begin; position < tile.end_position; position += kKeys) {
     CpAsyncWait<0>();
     __syncthreads();  // K is there, and nobody reads the last V and K any more
     // Both are asked for here, while no scores are held: registers are dear.
     load(values, args.kv.values, position);
-    load(all_keys + (parity ^ 1) * kKeys * kDim, args.kv.keys, position + kKeys);
-    const bf16* keys = all_keys + parity * kKeys * kDim;
+    load(keys_at(position + kKeys), args.kv.keys, position + kKeys);
+    const bf16* keys = keys_at(position);
 
     float s[kM][kKeys / 8][4] = {};
 #pragma unroll
@@ -126,9 +126,11 @@ __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args,
     for (int m = 0; m < kM; ++m) {
       float rescale[2];
       CapScores(s[m], scale);
-      // Positions are worked out anew where they are asked for: few steps are masked, and registers are dear.
-      if (masked) MaskScores(s[m], MaskOf(args, tile, first_row + 16 * m), position);
-      softmax[m].Update(s[m], scale.factor(), rescale);
+      if (masked) {  // few steps are, and registers are dear: positions come from shared memory
+        const int row = first_row + 16 * m + thread % kWarpSize / 4;
+        MaskScores(s[m], RowMask{{positions[row], positions[row + 8]}, args.window}, position);
+      }
+      softmax[m].Update(s[m], scale.factor, rescale);
       RescaleRows(o[m], rescale);
     }
 #pragma unroll
@@ -149,11 +151,12 @@ __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(AttentionArgs args,
     }
   }
   CpAsyncWait<0>();
-
+  // Read again rather than kept: the loop needs all registers.
+  const Tile whole = TileOf(args, tiles[blockIdx.x], kRows, kKeys);
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
     softmax[m].Finish();
-    WriteRows<kDim>(args, tile, q, first_row + 16 * m, softmax[m], o[m]);
+    WriteRows<kDim>(args, whole, q, first_row + 16 * m, scale.factor, softmax[m], o[m]);
   }
 }
 
@@ -168,7 +171,7 @@ cudaError_t LaunchPrefillAttention(const AttentionArgs& args, const RowTile* til
                    .block = dim3(kThreads),
                    .shared_bytes = kSharedBytes<kDim>,
                    .stream = stream},
-                  args, tiles);
+                  args, ScoreScale::Of(args.scale, args.soft_cap), tiles);
   });
 }
 

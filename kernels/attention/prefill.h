@@ -3,8 +3,8 @@
 //
 //   head_dim up to    64      96      128     256     (smaller ones are padded with zeros in shared memory)
 //   rows of a CTA     128     128     128     64      4 warps, each 32 (16) whole rows
-//   keys of a step    64      64      64      32
-//   shared memory     40 KiB  60 KiB  80 KiB  80 KiB  Q, V, twice K: V loads behind Q K^T, the next K behind the step
+//   keys of a step    64      48      48      32
+//   shared memory     41 KiB  52 KiB  69 KiB  81 KiB  Q, V, twice K: V loads behind Q K^T, the next K behind the step
 //   CTAs per SM       2       2       2       2       as registers allow
 //
 // Flops: 4 * head_dim per (row, head, seen key). Bytes: q and out once, K and V once per tile of rows and KV head,

@@ -26,39 +26,63 @@ cudaError_t ForHeadDim(int head_dim, Fn&& fn) {
 
 // --- filling tiles: by kThreads threads of which the caller is `thread`
 
-// Rows [first, first + kRows) of the packed rows of q (or out, dout): zeros outside of [begin, end) and behind
-// head_dim.
-template <int kDim, int kRows, int kThreads>
-__device__ __forceinline__ void LoadPackedRows(bf16* tile, const void* rows, const AttentionSpan& span,
-                                               const KvPool& pool, int group, int kv_head, int first, int begin,
-                                               int end, int thread) {
-  constexpr int kChunks = kDim / 8;
-#pragma unroll 4
-  for (int i = thread; i < kRows * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks, packed = first + row;
-    const bool valid = packed >= begin && packed < end && chunk * 8 < pool.head_dim;
-    const int64_t offset = valid ? PackedOffset(span, pool, group, kv_head, packed) + chunk * 8 : 0;
-    CpAsync16OrZero(tile + TileOffset<kDim>(row, chunk), static_cast<const bf16*>(rows) + offset, valid);
+// fn(i) for i = thread, thread + kThreads, ... below kCount: a trip count that the compiler knows.
+template <int kCount, int kThreads, int kUnroll = 16, typename Fn>
+__device__ __forceinline__ void ForEach(int thread, Fn&& fn) {
+#pragma unroll kUnroll
+  for (int j = 0; j < (kCount + kThreads - 1) / kThreads; ++j) {
+    const int i = thread + j * kThreads;
+    if (kCount % kThreads == 0 || i < kCount) fn(i);
   }
 }
 
-// Positions [position, position + kRows) of keys or values, `position` a multiple of 16: zeros from `end` on, where
-// the pool may hold anything, and behind head_dim.
+// Rows [first, first + kRows) of the packed rows of q: zeros outside of [begin, end) and behind head_dim. With `other`
+// the same rows of another tensor (dout) go to the tile behind.
 template <int kDim, int kRows, int kThreads>
-__device__ __forceinline__ void LoadPositions(bf16* tile, const void* half_of_pool, const KvPool& pool,
-                                              const int32_t* blocks, int kv_head, int position, int end, int thread) {
+__device__ __forceinline__ void LoadPackedRows(bf16* tile, const void* rows, const void* other,
+                                               const AttentionSpan& span, const KvPool& pool, int group, int kv_head,
+                                               int first, int begin, int end, int thread) {
   constexpr int kChunks = kDim / 8;
+  ForEach<kRows * kChunks, kThreads, 2>(thread, [&](int i) {
+    const int row = i / kChunks, chunk = i % kChunks, packed = first + row;
+    const bool valid = packed >= begin && packed < end && chunk * 8 < pool.head_dim;
+    const int64_t offset = valid ? PackedOffset(span, pool, group, kv_head, packed) + chunk * 8 : 0;
+    bf16* to = tile + TileOffset<kDim>(row, chunk);
+    CpAsync16OrZero(to, static_cast<const bf16*>(rows) + offset, valid);
+    if (other != nullptr) CpAsync16OrZero(to + kRows * kDim, static_cast<const bf16*>(other) + offset, valid);
+  });
+}
+
+// Sixteen positions that lie together: the first `there` of them, the others become zeros.
+template <int kDim, int kThreads>
+__device__ __forceinline__ void LoadPage(bf16* tile, int row, const bf16* from, int there, int head_dim, int thread) {
+  constexpr int kChunks = kDim / 8;
+  ForEach<kPageGrain * kChunks, kThreads>(thread, [&](int i) {
+    const int r = i / kChunks, chunk = i % kChunks;
+    const bool valid = r < there && chunk * 8 < head_dim;
+    CpAsync16OrZero(tile + TileOffset<kDim>(row + r, chunk), valid ? from + r * head_dim + chunk * 8 : from, valid);
+  });
+}
+
+// Positions [position, position + kRows) of keys or values, `position` a multiple of 16: zeros from `end` on, where
+// the pool may hold anything, and behind head_dim. With `other` the same of the other half go to the tile behind.
+template <int kDim, int kRows, int kThreads>
+__device__ __forceinline__ void LoadPositions(bf16* tile, const void* half_of_pool, const void* other,
+                                              const KvPool& pool, const int32_t* blocks, int kv_head, int position,
+                                              int end, int thread) {
+  constexpr int kPerPage = kPageGrain * kDim / 8;
+  constexpr int kTogether = kThreads >= 2 * kPerPage ? kThreads / kPerPage : 1;  // pages at a time
+  static_assert(kTogether == 1 || (kThreads % kPerPage == 0 && kRows % (kTogether * kPageGrain) == 0));
 #pragma unroll
-  for (int page = 0; page < kRows; page += kPageGrain) {
-    const bool there = position + page < end;
-    const bf16* from = static_cast<const bf16*>(half_of_pool);
-    if (there) from += PositionOffset(pool, blocks, position + page, kv_head);
-#pragma unroll
-    for (int i = thread; i < kPageGrain * kChunks; i += kThreads) {
-      const int row = i / kChunks, chunk = i % kChunks;
-      const bool valid = position + page + row < end && chunk * 8 < pool.head_dim;
-      CpAsync16OrZero(tile + TileOffset<kDim>(page + row, chunk), valid ? from + row * pool.head_dim + chunk * 8 : from,
-                      valid);
+  for (int row = 0; row < kRows; row += kTogether * kPageGrain) {
+    const int first = kTogether == 1 ? row : row + thread / kPerPage * kPageGrain;
+    const int there = end - position - first, within = kTogether == 1 ? thread : thread % kPerPage;
+    const int64_t offset = there > 0 ? PositionOffset(pool, blocks, position + first, kv_head) : 0;
+    LoadPage<kDim, kThreads / kTogether>(tile, first, static_cast<const bf16*>(half_of_pool) + offset, there,
+                                         pool.head_dim, within);
+    if (other != nullptr) {
+      LoadPage<kDim, kThreads / kTogether>(tile + kRows * kDim, first, static_cast<const bf16*>(other) + offset, there,
+                                           pool.head_dim, within);
     }
   }
 }
@@ -106,18 +130,26 @@ __device__ __forceinline__ void FragmentOfResults(uint32_t (&a)[4], const float 
 
 // --- scores
 
-// tanh by one exponential: absolute error about 1e-7, which a cap of 50 turns into 5e-6 of a score.
-__device__ __forceinline__ float Tanh(float x) {
-  return 1.0f - 2.0f / (Exp2(2.0f * kLog2E * x) + 1.0f);
-}
-
-// A score in units of log 2 is factor() * Raw(q.k): without a cap the factor folds into the exponent's multiply-add.
+// What becomes of q.k, made on the host: as a kernel's parameter it costs no registers. A score in units of log 2 is
+// factor * Raw(q.k); without a cap the factor folds into the exponent's multiply-add.
 struct ScoreScale {
-  float scale, soft_cap;
-  __device__ __forceinline__ float Raw(float product) const {
-    return soft_cap > 0 ? soft_cap * Tanh(product * scale / soft_cap) : product;
+  float scale = 1, soft_cap = 0;  // as AttentionArgs has them
+  float factor = kLog2E, inner = 0;
+
+  static ScoreScale Of(float scale, float soft_cap) {
+    return {.scale = scale,
+            .soft_cap = soft_cap,
+            .factor = soft_cap > 0 ? kLog2E : scale * kLog2E,
+            .inner = soft_cap > 0 ? 2.0f * kLog2E * scale / soft_cap : 0.0f};
   }
-  __device__ __forceinline__ float factor() const { return soft_cap > 0 ? kLog2E : scale * kLog2E; }
+  // tanh(scale * product / soft_cap) by one exponential: absolute error about 2e-7, which a cap of 50 turns into 1e-5
+  // of a score.
+  __device__ __forceinline__ float Tanh(float product) const {
+    return 1.0f - __fdividef(2.0f, Exp2(product * inner) + 1.0f);
+  }
+  __device__ __forceinline__ float Raw(float product) const {
+    return soft_cap > 0 ? soft_cap * Tanh(product) : product;
+  }
 };
 
 }  // namespace tandem::kernels

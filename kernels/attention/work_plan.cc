@@ -6,7 +6,7 @@ namespace tandem::kernels {
 namespace {
 
 // The splits of one tile of a span's packed rows.
-void PlanDecodeTile(const AttentionSpan& span, int index, int first, const PlanOptions& options, AttentionPlan& plan) {
+void PlanDecodeTile(const AttentionSpan& span, int first, const PlanOptions& options, AttentionPlan& plan) {
   const int num_rows = std::min(kDecodeRows, span.num_rows * options.group - first);
   const int end = PackedPosition(span, options.group, first + num_rows - 1) + 1;
   const int seen = FirstSeen(PackedPosition(span, options.group, first), options.window) / kPageGrain * kPageGrain;
@@ -16,7 +16,7 @@ void PlanDecodeTile(const AttentionSpan& span, int index, int first, const PlanO
   const int partial = plan.partial_rows, rows_per_split = num_rows * options.num_kv_heads;
   for (int s = 0; s < num_splits; ++s) {
     const int begin = (first_split + s) * split;
-    plan.decode.push_back({.span = index,
+    plan.decode.push_back({.span = span,
                            .first = first,
                            .num_rows = num_rows,
                            .begin = std::max(begin, seen),
@@ -25,34 +25,32 @@ void PlanDecodeTile(const AttentionSpan& span, int index, int first, const PlanO
   }
   if (!combined) return;
   plan.combine.push_back(
-      {.span = index, .first = first, .num_rows = num_rows, .partial = partial, .num_splits = num_splits});
+      {.span = span, .first = first, .num_rows = num_rows, .partial = partial, .num_splits = num_splits});
   plan.partial_rows += num_splits * rows_per_split;
 }
 
 // Keys that a tile of the prefill kernel takes.
-int KeysOf(std::span<const AttentionSpan> spans, const PlanOptions& options, const RowTile& tile) {
-  const AttentionSpan& span = spans[tile.span];
-  const int last = std::min(tile.first + options.prefill_rows, span.num_rows * options.group) - 1;
-  return PackedPosition(span, options.group, last) + 1 -
-         FirstSeen(PackedPosition(span, options.group, tile.first), options.window);
+int KeysOf(const RowTile& tile, const PlanOptions& options) {
+  const int last = std::min(tile.first + options.prefill_rows, tile.span.num_rows * options.group) - 1;
+  return PackedPosition(tile.span, options.group, last) + 1 -
+         FirstSeen(PackedPosition(tile.span, options.group, tile.first), options.window);
 }
 
 }  // namespace
 
 AttentionPlan PlanAttention(std::span<const AttentionSpan> spans, const PlanOptions& options) {
   AttentionPlan plan;
-  for (int i = 0; i < static_cast<int>(spans.size()); ++i) {
-    const int packed = spans[i].num_rows * options.group;
-    const bool decode = spans[i].num_rows == 1 || packed <= kDecodeRows;
+  for (const AttentionSpan& span : spans) {
+    const int packed = span.num_rows * options.group;
+    const bool decode = span.num_rows == 1 || packed <= kDecodeRows;
     if (decode && !options.deterministic) {
-      for (int first = 0; first < packed; first += kDecodeRows) PlanDecodeTile(spans[i], i, first, options, plan);
+      for (int first = 0; first < packed; first += kDecodeRows) PlanDecodeTile(span, first, options, plan);
     } else {
-      for (int first = 0; first < packed; first += options.prefill_rows) plan.prefill.push_back({i, first});
+      for (int first = 0; first < packed; first += options.prefill_rows) plan.prefill.push_back({span, first});
     }
   }
-  std::stable_sort(plan.prefill.begin(), plan.prefill.end(), [&](const RowTile& a, const RowTile& b) {
-    return KeysOf(spans, options, a) > KeysOf(spans, options, b);
-  });
+  std::stable_sort(plan.prefill.begin(), plan.prefill.end(),
+                   [&](const RowTile& a, const RowTile& b) { return KeysOf(a, options) > KeysOf(b, options); });
   return plan;
 }
 

@@ -17,14 +17,18 @@
 
 namespace tandem::kernels {
 
+// Items carry their span: one dependent read less before a CTA can ask for keys.
+
 // Rows [first, ...) of a span's packed rows, as many as the prefill kernel's tile holds.
 struct RowTile {
-  int span = 0, first = 0;
+  AttentionSpan span;
+  int first = 0;
 };
 
 // Packed rows [first, first + num_rows) of a span, at most 16, over the keys [begin, end) of one split.
 struct DecodeItem {
-  int span = 0, first = 0, num_rows = 0;
+  AttentionSpan span;
+  int first = 0, num_rows = 0;
   int begin = 0, end = 0;  // positions; begin is a multiple of 16
   int partial = -1;        // partial row of (KV head 0, packed row `first`), or -1: the only split writes the result
 };
@@ -32,7 +36,8 @@ struct DecodeItem {
 // Packed rows whose result is put together from num_splits > 1 partial ones. Split s of KV head h and row r lies at
 // partial + (s * num_kv_heads + h) * num_rows + r.
 struct CombineItem {
-  int span = 0, first = 0, num_rows = 0;
+  AttentionSpan span;
+  int first = 0, num_rows = 0;
   int partial = 0, num_splits = 0;
 };
 

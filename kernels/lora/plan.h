@@ -10,7 +10,7 @@
 
 #include <cuda_runtime.h>
 
-#include "common/types.h"
+#include "../common/types.h"
 
 namespace tandem::kernels {
 

@@ -71,11 +71,10 @@ struct LogitRow {
   const float* x;
   int n;
 
-  // kUnroll: groups under way together; 1 where fn is long.
-  template <int kThreads, int kUnroll = 4, typename Fn>
+  template <int kThreads, typename Fn>
   __device__ __forceinline__ void ForOwn(Fn&& fn) const {
     const bool aligned = CanVectorize(x, 0);
-#pragma unroll kUnroll
+#pragma unroll 4
     for (int i = threadIdx.x * 4; i < n; i += kThreads * 4) {
       float values[4];
       if (aligned && i + 4 <= n) {
@@ -89,6 +88,12 @@ struct LogitRow {
         if (i + j < n) fn(values[j], i + j);
       }
     }
+  }
+  // The same, one by one: for long functions.
+  template <int kThreads, typename Fn>
+  __device__ __forceinline__ void ForOwnOneByOne(Fn&& fn) const {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < n; i += kThreads) fn(x[i], i);
   }
 };
 

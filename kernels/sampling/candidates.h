@@ -19,11 +19,8 @@ __device__ __forceinline__ Fixed MassBefore(int count, Fixed rank, Rank&& rank_o
 // fn(i, slot) for this thread's candidates; slot numbers them within the thread.
 template <int kThreads, typename Fn>
 __device__ __forceinline__ void ForOwnCandidates(int count, Fn&& fn) {
-#pragma unroll
-  for (int slot = 0; slot < Candidates::kCapacity / kThreads; ++slot) {
-    const int i = slot * kThreads + static_cast<int>(threadIdx.x);
-    if (i < count) fn(i, slot);
-  }
+#pragma unroll 1
+  for (int i = threadIdx.x, slot = 0; i < count; i += kThreads, ++slot) fn(i, slot);
 }
 
 template <int kThreads>
@@ -48,7 +45,7 @@ __device__ __forceinline__ void DropWhere(Candidates& all, Drop&& drop) {
 
 // How far a token's surprise is from the entropy (Meister et al. 2023), as a rank; log_mass and entropy are of what is
 // left.
-static __device__ __noinline__ double SurpriseOf(Fixed weight, double log_mass) {
+__device__ __forceinline__ double SurpriseOf(Fixed weight, double log_mass) {
   return log_mass - log(static_cast<double>(weight));
 }
 __device__ __forceinline__ Fixed TypicalRank(Fixed weight, int32_t id, double log_mass, double entropy) {
@@ -65,7 +62,7 @@ __device__ __forceinline__ double EntropyOf(Fixed shares) {
 }
 
 template <int kThreads>
-__device__ __noinline__ void KeepTypical(Candidates& all, float typical_p) {
+__device__ __forceinline__ void KeepTypical(Candidates& all, float typical_p) {
   const Fixed mass = MassOf<kThreads>(all);
   const double log_mass = log(static_cast<double>(mass));
   Fixed shares = 0;
@@ -89,7 +86,7 @@ __device__ __noinline__ void KeepTypical(Candidates& all, float typical_p) {
 
 // Candidates hold all that top_k and top_p leave. mass: of the whole row, where there is no top_k.
 template <int kThreads>
-__device__ int32_t DrawFromCandidates(Candidates& all, const DrawRequest& request, Fixed mass) {
+__device__ __forceinline__ int32_t DrawFromCandidates(Candidates& all, const DrawRequest& request, Fixed mass) {
   const auto rank_of = [&](int i) { return all.rank[i]; };
   const auto weight_of = [&](int i) { return all.weight[i]; };
   if (request.top_k > 0) {

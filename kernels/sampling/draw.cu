@@ -6,6 +6,8 @@
 namespace tandem::kernels {
 namespace {
 
+constexpr int32_t kToBeSearched = -3;  // in the place of an id, between the two kernels
+
 // What temperature makes of a logit, relative to the largest. A division: the reciprocal of the smallest temperatures
 // is infinite.
 struct Weights {
@@ -32,14 +34,14 @@ struct Kept {
 // The smallest rank such that the tokens up to it have `target` of measure(logit, id, &rank); all bits set where there
 // is none. Three pivots a pass: each leaves a quarter.
 template <int kThreads, typename Measure>
-__device__ Fixed SearchRank(const LogitRow& row, Fixed target, Measure&& measure) {
+__device__ __forceinline__ Fixed SearchRank(const LogitRow& row, Fixed target, Measure&& measure) {
   Fixed low = 0, high = (Fixed{1} << (32 + kVocabBits)) - 1;
   bool reached = false;
   while (low < high) {
     const Fixed step = (high - low) / 4;
     const Fixed pivots[3] = {low + step, low + 2 * step, low + 3 * step};
     Fixed sums[3] = {};
-    row.ForOwn<kThreads, 1>([&](float x, int id) {
+    row.ForOwnOneByOne<kThreads>([&](float x, int id) {
       Fixed rank;
       const Fixed amount = measure(x, id, &rank);
 #pragma unroll
@@ -61,19 +63,19 @@ __device__ Fixed SearchRank(const LogitRow& row, Fixed target, Measure&& measure
 }
 
 template <int kThreads>
-__device__ Fixed MassOfRow(const LogitRow& row, const Weights& weights, const Kept& kept) {
+__device__ __forceinline__ Fixed MassOfRow(const LogitRow& row, const Weights& weights, const Kept& kept) {
   Fixed mass = 0;
-  row.ForOwn<kThreads, 1>([&](float x, int id) { mass += kept.WeightOf(weights, x, id); });
+  row.ForOwnOneByOne<kThreads>([&](float x, int id) { mass += kept.WeightOf(weights, x, id); });
   return BlockTotal<kThreads>(mass);
 }
 
 template <int kThreads>
-__device__ __noinline__ void KeepTypicalOfRow(const LogitRow& row, const Weights& weights, float typical_p,
-                                              Kept& kept) {
+__device__ __forceinline__ void KeepTypicalOfRow(const LogitRow& row, const Weights& weights, float typical_p,
+                                                 Kept& kept) {
   const Fixed mass = MassOfRow<kThreads>(row, weights, kept);
   const double log_mass = log(static_cast<double>(mass));
   Fixed shares = 0;
-  row.ForOwn<kThreads, 1>([&](float x, int id) {
+  row.ForOwnOneByOne<kThreads>([&](float x, int id) {
     const Fixed weight = kept.WeightOf(weights, x, id);
     if (weight > 0) shares += EntropyShare(weight, mass, log_mass);
   });
@@ -89,7 +91,7 @@ __device__ __noinline__ void KeepTypicalOfRow(const LogitRow& row, const Weights
 }
 
 template <int kThreads>
-__device__ __noinline__ Kept SearchRow(const LogitRow& row, const Weights& weights, const DrawRequest& request) {
+__device__ __forceinline__ Kept SearchRow(const LogitRow& row, const Weights& weights, const DrawRequest& request) {
   Kept kept;
   if (request.top_k > 0) {
     kept.last = SearchRank<kThreads>(row, request.top_k, [&](float x, int id, Fixed* rank) {
@@ -131,7 +133,8 @@ __device__ __forceinline__ Fixed SumBefore(Fixed own) {
 
 // In the order of ids: first which warp's part of the row it falls into, then where within that part.
 template <int kThreads>
-__device__ int32_t DrawFromRow(const LogitRow& row, const Weights& weights, const Kept& kept, double uniform) {
+__device__ __forceinline__ int32_t DrawFromRow(const LogitRow& row, const Weights& weights, const Kept& kept,
+                                               double uniform) {
   constexpr int kWarps = kThreads / kWarpSize;
   __shared__ Fixed of_parts[kWarps];
   __shared__ int32_t token;
@@ -174,8 +177,8 @@ __device__ int32_t DrawFromRow(const LogitRow& row, const Weights& weights, cons
 
 // Candidates that hold all that the cuts will leave; false where there are too many.
 template <int kThreads>
-__device__ bool FindCandidates(const LogitRow& row, const Weights& weights, const DrawRequest& request,
-                               const RowMaximum& maximum, Candidates& candidates, Fixed* mass) {
+__device__ __forceinline__ bool FindCandidates(const LogitRow& row, const Weights& weights, const DrawRequest& request,
+                                               const RowMaximum& maximum, Candidates& candidates, Fixed* mass) {
   constexpr int kFirstGuess = 256;  // tokens that mostly hold the share of top_p
   const int wanted = request.top_k > 0 ? request.top_k : kFirstGuess;
   const uint32_t bound = row.n <= Candidates::kCapacity ? 0 : BoundOfBest<kThreads>(maximum.own, wanted);
@@ -210,12 +213,29 @@ __global__ void __launch_bounds__(kThreads) DrawKernel(DrawArgs args) {
     const Weights weights = {maximum.max, request.temperature};
     const bool truncates = request.top_k > 0 || request.top_p < 1 || request.typical_p < 1;
     Fixed mass = 0;
-    if (truncates && FindCandidates<kThreads>(row, weights, request, maximum, candidates, &mass)) {
+    if (!truncates) {
+      Kept kept;
+      kept.least = Max()(kept.least, ToFixed(request.min_p));
+      id = DrawFromRow<kThreads>(row, weights, kept, request.uniform);
+    } else if (FindCandidates<kThreads>(row, weights, request, maximum, candidates, &mass)) {
       id = DrawFromCandidates<kThreads>(candidates, request, mass);
     } else {
-      id = DrawFromRow<kThreads>(row, weights, SearchRow<kThreads>(row, weights, request), request.uniform);
+      id = kToBeSearched;
     }
   }
+  if (threadIdx.x == 0) args.ids[blockIdx.x] = id;
+}
+
+// The rows that had too many candidates. A kernel of its own, so that its registers are not the others'.
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads) DrawBySearchKernel(DrawArgs args) {
+  if (args.ids[blockIdx.x] != kToBeSearched) return;
+  const LogitRow row = {args.logits + static_cast<int64_t>(blockIdx.x) * args.vocab, args.vocab};
+  DrawRequest request = args.requests[blockIdx.x];
+  if (request.top_k >= args.vocab) request.top_k = 0;
+  const Weights weights = {FindMaximum<kThreads>(row).max, request.temperature};
+  const Kept kept = SearchRow<kThreads>(row, weights, request);
+  const int32_t id = DrawFromRow<kThreads>(row, weights, kept, request.uniform);
   if (threadIdx.x == 0) args.ids[blockIdx.x] = id;
 }
 
@@ -225,9 +245,12 @@ cudaError_t LaunchDraw(const DrawArgs& args, cudaStream_t stream) {
   if (args.vocab > kMaxVocab) return cudaErrorInvalidValue;
   constexpr int kSmallVocab = 1024, kThreads = 512;
   LaunchConfig config = {.grid = static_cast<unsigned>(args.rows), .block = kThreads, .stream = stream};
-  if (args.vocab > kSmallVocab) return Launch(DrawKernel<kThreads>, config, args);
-  config.block = kWarpSize;
-  return Launch(DrawKernel<kWarpSize>, config, args);
+  if (args.vocab <= kSmallVocab) {  // all of them may be candidates
+    config.block = kWarpSize;
+    return Launch(DrawKernel<kWarpSize>, config, args);
+  }
+  const cudaError_t error = Launch(DrawKernel<kThreads>, config, args);
+  return error != cudaSuccess ? error : Launch(DrawBySearchKernel<kThreads>, config, args);
 }
 
 }  // namespace tandem::kernels

@@ -8,8 +8,6 @@
 namespace tandem::kernels {
 namespace {
 
-constexpr int kThreads = 1024;
-
 // Token's uses are counted above bit 0, which says that it was seen at all.
 constexpr uint32_t kSeen = 1, kUse = 2;
 
@@ -22,6 +20,7 @@ __device__ __forceinline__ float Penalized(float logit, const LogitRules& rules,
   return uses >= kUse ? __fsub_rn(logit, rules.presence) : logit;
 }
 
+template <int kThreads>
 __device__ __forceinline__ void SetBits(uint32_t* forbidden, const LogitRules& rules, int num_words) {
   for (int word = threadIdx.x; word < num_words; word += kThreads) {
     uint32_t bits = rules.num_allowed > 0 ? ~0u : 0u;
@@ -45,6 +44,7 @@ __device__ __forceinline__ void SetBits(uint32_t* forbidden, const LogitRules& r
   }
 }
 
+template <int kThreads>
 __device__ __forceinline__ void CountUses(const LogitRules& rules, int vocab) {
   for (int i = threadIdx.x; i < vocab; i += kThreads) rules.uses[i] = 0;
   __syncthreads();
@@ -58,6 +58,7 @@ __device__ __forceinline__ void CountUses(const LogitRules& rules, int vocab) {
   }
 }
 
+template <int kThreads>
 __global__ void __launch_bounds__(kThreads) LogitRulesKernel(LogitRulesArgs args) {
   TANDEM_DYNAMIC_SHARED(uint32_t, forbidden);  // [ceil(vocab / 32)]
   const LogitRules rules = args.rules[blockIdx.x];
@@ -67,8 +68,8 @@ __global__ void __launch_bounds__(kThreads) LogitRulesKernel(LogitRulesArgs args
   bad = __syncthreads_or(bad);
   if (threadIdx.x == 0) args.finite[rules.row] = !bad;
   if (bad) return;
-  SetBits(forbidden, rules, CeilDiv(args.vocab, 32));
-  if (rules.uses != nullptr) CountUses(rules, args.vocab);
+  SetBits<kThreads>(forbidden, rules, CeilDiv(args.vocab, 32));
+  if (rules.uses != nullptr) CountUses<kThreads>(rules, args.vocab);
   for (int i = threadIdx.x; i < rules.num_biases; i += kThreads) logits[rules.biases[i].token] += rules.biases[i].bias;
   __syncthreads();
 #pragma unroll 4
@@ -83,12 +84,14 @@ __global__ void __launch_bounds__(kThreads) LogitRulesKernel(LogitRulesArgs args
 
 cudaError_t LaunchLogitRules(const LogitRulesArgs& args, cudaStream_t stream) {
   if (args.vocab > kMaxVocab) return cudaErrorInvalidValue;
-  return Launch(LogitRulesKernel,
-                {.grid = static_cast<unsigned>(args.num_rules),
-                 .block = kThreads,
-                 .shared_bytes = static_cast<size_t>(CeilDiv(args.vocab, 32)) * sizeof(uint32_t),
-                 .stream = stream},
-                args);
+  constexpr int kSmallVocab = 1024, kThreads = 1024;
+  LaunchConfig config = {.grid = static_cast<unsigned>(args.num_rules),
+                         .block = kThreads,
+                         .shared_bytes = static_cast<size_t>(CeilDiv(args.vocab, 32)) * sizeof(uint32_t),
+                         .stream = stream};
+  if (args.vocab > kSmallVocab) return Launch(LogitRulesKernel<kThreads>, config, args);
+  config.block = kWarpSize;
+  return Launch(LogitRulesKernel<kWarpSize>, config, args);
 }
 
 }  // namespace tandem::kernels

@@ -26,6 +26,8 @@ class MappedFile {
   ~MappedFile();
 
   std::string_view bytes() const { return {data_, size_}; }
+  // The whole pages within these bytes stop counting as this process's memory until they are read again.
+  void DropPages(size_t offset, size_t size) const;
   const std::string& path() const { return path_; }
 
  private:

@@ -1,5 +1,7 @@
 // A fixed pool for data-parallel loops of microseconds: workers spin briefly before they sleep, so that the hundreds of
-// loops of one step cost no wake-ups. Work is cut into the same pieces whatever the timing: results are reproducible.
+// loops of one step cost no wake-ups, and stay on a core each, where there are enough: the scheduler would let two
+// share one for milliseconds. The caller is not bound: threads that it starts would inherit that. Work is cut into the
+// same pieces whatever the timing: results are reproducible.
 #pragma once
 
 #include <atomic>

@@ -10,6 +10,7 @@
 #include "tandem/v1/daemon.grpc.pb.h"
 #include "tandem/v1/finetuning.grpc.pb.h"
 #include "tandem/v1/inference.grpc.pb.h"
+#include "tandem/v1/models.grpc.pb.h"
 
 namespace tandem {
 namespace {
@@ -18,6 +19,8 @@ using std::chrono::seconds;
 
 constexpr seconds kCallLimit{30};
 constexpr seconds kSlowCallLimit{600};  // a large data set is read and validated, an adapter loaded
+
+constexpr seconds kModelCallLimit{24 * 3600};  // tens of gigabytes from a disk; keepalive notices a daemon that is gone
 
 // One unary call of a stub's method, e.g. &v1::Adapters::Stub::Load.
 template <typename Stub, typename Request, typename Response>
@@ -139,6 +142,31 @@ absl::Status Client::UnloadAdapter(const std::string& name) {
   v1::UnloadAdapterRequest request;
   request.set_name(name);
   return Call(connection_, v1::Adapters::NewStub(connection_.channel()), &v1::Adapters::Stub::Unload, request).status();
+}
+
+absl::StatusOr<v1::ListModelsResponse> Client::ListModels() {
+  return Call(connection_, v1::Models::NewStub(connection_.channel()), &v1::Models::Stub::List,
+              v1::ListModelsRequest());
+}
+
+absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
+  v1::GetModelRequest request;
+  request.set_name(name);
+  return Call(connection_, v1::Models::NewStub(connection_.channel()), &v1::Models::Stub::Get, request);
+}
+
+absl::StatusOr<v1::Model> Client::LoadModel(const std::string& path, const std::string& name) {
+  v1::LoadModelRequest request;
+  request.set_path(path);
+  request.set_name(name);
+  return Call(connection_, v1::Models::NewStub(connection_.channel()), &v1::Models::Stub::Load, request,
+              kModelCallLimit);
+}
+
+absl::Status Client::UnloadModel(const v1::UnloadModelRequest& request) {
+  return Call(connection_, v1::Models::NewStub(connection_.channel()), &v1::Models::Stub::Unload, request,
+              kModelCallLimit)
+      .status();
 }
 
 absl::StatusOr<v1::DaemonStatus> Client::GetStatus() {

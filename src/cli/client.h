@@ -14,6 +14,7 @@
 #include "tandem/v1/daemon.pb.h"
 #include "tandem/v1/finetuning.pb.h"
 #include "tandem/v1/inference.pb.h"
+#include "tandem/v1/models.pb.h"
 
 namespace grpc {
 class ClientContext;
@@ -48,6 +49,12 @@ class Client {
   absl::StatusOr<v1::ListAdaptersResponse> ListAdapters();
   absl::StatusOr<v1::Adapter> LoadAdapter(const std::string& name, const std::string& path);
   absl::Status UnloadAdapter(const std::string& name);
+
+  absl::StatusOr<v1::ListModelsResponse> ListModels();
+  absl::StatusOr<v1::Model> GetModel(const std::string& name);
+  // Waits for as long as it takes. With an empty name it gets that of the directory.
+  absl::StatusOr<v1::Model> LoadModel(const std::string& path, const std::string& name);
+  absl::Status UnloadModel(const v1::UnloadModelRequest& request);
 
   absl::StatusOr<v1::DaemonStatus> GetStatus();
 

@@ -22,6 +22,11 @@ CLI::Option* AddField(CLI::App* app, const std::string& flags, std::function<voi
 
 namespace bench {
 void DefineBench(CLI::App& app, Command& command);  // bench/define.cc
-}
+
+// Where argv says `tandem bench simulate ...` or `tandem bench coserve ...`: becomes the program beside this one that
+// does that, and takes the rest of the command line. This client sees the daemon's protocol only, and not the scheduler
+// that simulate runs. Returns OK for all other command lines.
+absl::Status RunBeside(char** argv);  // bench/beside.cc
+}  // namespace bench
 
 }  // namespace tandem

@@ -11,6 +11,7 @@
 #include "cli/terminal.h"
 #include "tandem/v1/finetuning.pb.h"
 #include "tandem/v1/inference.pb.h"
+#include "tandem/v1/models.pb.h"
 
 namespace tandem {
 
@@ -50,6 +51,12 @@ absl::Status RunJobsCancel(const Session& session, const std::string& id);
 absl::Status RunAdaptersList(const Session& session);
 absl::Status RunAdaptersLoad(const Session& session, const std::string& name, const std::string& path);
 absl::Status RunAdaptersUnload(const Session& session, const std::string& name);
+
+absl::Status RunModelsList(const Session& session);
+absl::Status RunModelsShow(const Session& session, const std::string& name);
+// `path` is on the daemon's machine; with an empty name the model gets that of its directory.
+absl::Status RunModelsLoad(const Session& session, const std::string& path, const std::string& name);
+absl::Status RunModelsUnload(const Session& session, const v1::UnloadModelRequest& request);
 
 absl::Status RunStatus(const Session& session);
 absl::Status RunStatusWatch(const Session& session);  // drawn in place until Ctrl-C

@@ -279,6 +279,40 @@ void DefineAdapters(CLI::App& app, Command& command) {
   });
 }
 
+void DefineModels(CLI::App& app, Command& command) {
+  CLI::App* const models = app.add_subcommand("models", "List, show, load and unload the model")->fallthrough();
+  models->require_subcommand(0, 1);
+  models->add_subcommand("list", "What is loaded, or being loaded")->fallthrough();
+  DefineIdCommand(models, "show", "NAME", "One model", RunModelsShow, command);
+  CLI::App* const load =
+      models->add_subcommand("load", "Load a model's directory of the daemon's machine")->fallthrough();
+  const auto name = std::make_shared<std::string>(), path = std::make_shared<std::string>();
+  load->add_option("PATH", *path)->required();
+  load->add_option("--as", *name, "Its name; default: the directory's");
+  load->callback([&command, name, path] {
+    command = [name, path](const Session& session) { return RunModelsLoad(session, *path, *name); };
+  });
+  CLI::App* const unload =
+      models->add_subcommand("unload", "Unload the model: requests may finish, jobs end")->fallthrough();
+  const auto request = std::make_shared<v1::UnloadModelRequest>();
+  unload->add_option("NAME", *request->mutable_name())->required();
+  AddField<double>(
+      unload, "--grace",
+      [request](double seconds) {
+        const auto whole = static_cast<int64_t>(seconds);
+        request->mutable_grace()->set_seconds(whole);
+        request->mutable_grace()->set_nanos(static_cast<int32_t>((seconds - static_cast<double>(whole)) * 1e9));
+      },
+      "Seconds that running requests have; default and most: the daemon's shutdown.grace")
+      ->check(CLI::Range(0.0, 1e9));
+  unload->callback([&command, request] {
+    command = [request](const Session& session) { return RunModelsUnload(session, *request); };
+  });
+  models->callback([&command] {
+    if (!command) command = RunModelsList;
+  });
+}
+
 void DefineConnection(CLI::App& app, ConnectOptions& daemon) {
   app.add_option("--server", daemon.server, "The daemon")
       ->envname("TANDEM_SERVER")
@@ -316,6 +350,7 @@ int Main(int argc, char** argv) {
   DefineTune(app, tune, command);
   DefineJobs(app, command);
   DefineAdapters(app, command);
+  DefineModels(app, command);
   bench::DefineBench(app, command);
   DefineDoctor(app, command);
   CLI::App* const status_command = app.add_subcommand("status", "What the daemon is doing")->fallthrough();
@@ -323,6 +358,10 @@ int Main(int argc, char** argv) {
   status_command->add_flag("--watch", watch_status, "Draw it in place until Ctrl-C");
   status_command->callback([&] { command = watch_status ? RunStatusWatch : RunStatus; });
 
+  if (const absl::Status beside = bench::RunBeside(argv); !beside.ok()) {
+    std::cerr << "tandem: " << beside.message() << std::endl;
+    return 1;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -77,7 +77,8 @@ std::vector<std::string> StatusView::Live(const Terminal& terminal) const {
   const double used = kv.blocks_total() > 0 ? static_cast<double>(kv.blocks_used()) / kv.blocks_total() : 0;
   std::vector<std::string> lines = {
       Line(terminal, "model",
-           absl::StrCat(status_.model().name(), ", ", scheduler.policy(), ", ", status_.steps(), " steps")),
+           absl::StrCat(status_.has_model() ? status_.model().name() : "none", ", ", scheduler.policy(), ", ",
+                        status_.steps(), " steps")),
       Line(terminal, "inference",
            absl::StrCat(inference.running_requests(), " running, ", inference.waiting_requests(), " waiting, ",
                         FormatCount(inference.tokens_per_second()), " tokens/s")),

@@ -25,7 +25,12 @@ absl::Status RunStatusWatch(const Session& session) {
       RETURN_IF_ERROR(PrintJson(status, JsonLayout::kLine));
       continue;
     }
-    ASSIGN_OR_RETURN(const v1::ListJobsResponse jobs, client->ListJobs());
+    v1::ListJobsResponse jobs;
+    if (status.has_model()) {
+      // It may have been unloaded since: then there are no jobs either.
+      absl::StatusOr<v1::ListJobsResponse> listed = client->ListJobs();
+      if (listed.ok()) jobs = *std::move(listed);
+    }
     view.Add(status, jobs);
     std::string text;
     if (session.out.interactive && drawn > 0) absl::StrAppend(&text, "\x1b[", drawn, "A\r\x1b[J");

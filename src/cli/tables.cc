@@ -100,14 +100,20 @@ std::string SpeculationText(const v1::InferenceStatus& inference) {
   return absl::StrFormat("%d of %d guessed tokens were right", inference.accepted_tokens(), inference.drafted_tokens());
 }
 
+std::pair<std::string, std::string> DaemonField(const Terminal& terminal, const std::string& server,
+                                                const v1::DaemonStatus& status) {
+  const std::string state = status.draining()    ? Paint(terminal, Style::kYellow, "draining")
+                            : status.has_model() ? Paint(terminal, Style::kGreen, "serving")
+                                                 : Paint(terminal, Style::kYellow, "no model serves");
+  return {"tandemd", absl::StrCat(status.version(), " at ", server, ", ", state, ", up ",
+                                  FormatAge(FromProto(status.started()), absl::Now()))};
+}
+
 Fields StatusFields(const Terminal& terminal, const std::string& server, const v1::DaemonStatus& status) {
   const v1::ModelStatus& model = status.model();
   const v1::KvStatus& kv = status.kv();
-  const std::string state =
-      status.draining() ? Paint(terminal, Style::kYellow, "draining") : Paint(terminal, Style::kGreen, "serving");
   return {
-      {"tandemd", absl::StrCat(status.version(), " at ", server, ", ", state, ", up ",
-                               FormatAge(FromProto(status.started()), absl::Now()))},
+      DaemonField(terminal, server, status),
       {"model", absl::StrCat(model.name(), ", ", FormatCount(model.num_parameters()), " parameters, ",
                              model.weight_dtype(), ", context ", model.max_context(), " tokens")},
       {"backend", model.backend()},
@@ -178,6 +184,10 @@ absl::Status RunStatus(const Session& session) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(session.daemon));
   ASSIGN_OR_RETURN(const v1::DaemonStatus status, client->GetStatus());
   if (session.json) return PrintJson(status, JsonLayout::kDocument);
+  if (!status.has_model()) {
+    RETURN_IF_ERROR(Print(RenderFields(session.out, {DaemonField(session.out, session.daemon.server, status)})));
+    return RunModelsList(session);
+  }
   return Print(RenderFields(session.out, StatusFields(session.out, session.daemon.server, status)));
 }
 

@@ -35,6 +35,26 @@ absl::Status CheckTenants(const std::vector<Config::Tenant>& tenants) {
   return absl::OkStatus();
 }
 
+void DescribeSloClass(Config::SloClass& item, YamlSchema& schema) {
+  schema.Add("priority", &item.priority, {-1000, 1000});
+  schema.Add("ttft", &item.ttft);
+  schema.Add("tpot", &item.tpot);
+}
+
+absl::Status CheckSlo(const Config::Slo& slo) {
+  if (slo.max_iteration < absl::Milliseconds(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slo.max_iteration is ", absl::FormatDuration(slo.max_iteration), ", want at least 1ms"));
+  }
+  for (size_t i = 0; i < slo.classes.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (slo.classes[j].priority != slo.classes[i].priority) continue;
+      return absl::InvalidArgumentError(absl::StrCat("slo.classes has priority ", slo.classes[i].priority, " twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 void DescribeApiKey(ApiKey& key, YamlSchema& schema) {
   schema.Add("name", &key.name);
   schema.Add("key", &key.key);
@@ -67,7 +87,6 @@ absl::Status CheckAccess(const Config& config) {
 
 // What no single key can tell.
 absl::Status CheckConfig(const Config& config) {
-  if (config.model.path.empty()) return absl::InvalidArgumentError("model.path is missing, want a model's directory");
   if (config.server.address.empty()) return absl::InvalidArgumentError("server.address is empty, want an address");
   RETURN_IF_ERROR(CheckAccess(config));
   if (config.state_dir.empty()) return absl::InvalidArgumentError("state_dir is empty, want a directory");
@@ -81,10 +100,7 @@ absl::Status CheckConfig(const Config& config) {
     return absl::InvalidArgumentError(absl::StrCat("speculation.prompt_lookup.min_ngram is ", prompt_lookup.min_ngram,
                                                    ", want at most max_ngram, ", prompt_lookup.max_ngram));
   }
-  if (config.slo.max_iteration < absl::Milliseconds(1)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("slo.max_iteration is ", absl::FormatDuration(config.slo.max_iteration), ", want at least 1ms"));
-  }
+  RETURN_IF_ERROR(CheckSlo(config.slo));
   for (size_t i = 0; i < config.adapters.load.size(); ++i) {
     const Config::AdapterFile& file = config.adapters.load[i];
     RETURN_IF_ERROR(CheckAdapterName(absl::StrCat("adapters.load[", i, "].name"), file.name));
@@ -140,6 +156,7 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("slo.tpot", &config.slo.tpot);
   schema.Add("slo.max_iteration", &config.slo.max_iteration);
   schema.Add("slo.unmeetable", &config.slo.unmeetable, {"serve", "refuse"});
+  schema.AddList("slo.classes", &config.slo.classes, DescribeSloClass);
   schema.Add("training.max_running_jobs", &config.training.max_running_jobs, kCount);
   schema.Add("training.max_queued_jobs", &config.training.max_queued_jobs, kCount);
   schema.Add("training.forward_window", &config.training.forward_window, kCount);

@@ -16,7 +16,7 @@ class YamlSchema;
 
 struct Config {
   struct Model {
-    std::string path;  // a Hugging Face directory; required
+    std::string path;  // a Hugging Face directory; "": none is loaded at the start
   };
   struct Server {
     std::string address = "127.0.0.1";
@@ -58,7 +58,12 @@ struct Config {
     int temporal_every = 4;
     int static_training_percent = 50;
     int training_floor_rows = 0;
-    absl::Duration profile_limit = absl::Milliseconds(2500);
+    absl::Duration profile_limit = absl::Seconds(10);
+  };
+  struct SloClass {
+    int priority = 0;  // of the requests that it is for
+    absl::Duration ttft = absl::ZeroDuration(), tpot = absl::ZeroDuration();
+    bool operator==(const SloClass&) const = default;
   };
   struct PromptLookup {
     int max_tokens = 0;  // guessed ahead at once; 0: off
@@ -72,6 +77,7 @@ struct Config {
     absl::Duration tpot = absl::ZeroDuration();
     absl::Duration max_iteration = absl::Milliseconds(250);
     std::string unmeetable = "serve";  // or "refuse"
+    std::vector<SloClass> classes;
   };
   struct Training {
     int max_running_jobs = 2;

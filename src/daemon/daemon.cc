@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -46,7 +47,7 @@ std::optional<int> ParseCommandLine(int argc, const char* const* argv, const Dae
   app.add_flag("--check-config", line.check_config, "Check the configuration and exit");
   // As --version does: what else is on the line does not matter.
   const auto show_device = [&] { throw CLI::CallForVersion(hooks.describe_device(), 0); };
-  app.add_flag_callback("--device", show_device, "Say what it would compute on, and exit")->immediate_callback();
+  app.add_flag_callback("--device", show_device, "Say what it would compute on, and exit")->trigger_on_parse();
   try {
     app.parse(argc, argv);
     return std::nullopt;
@@ -82,11 +83,30 @@ bool WaitForStop(int stop_fd, int done_fd) {
   return true;
 }
 
-// NOT_SERVING first, then the running requests' grace, then the end.
-void Drain(GrpcServer& server, Runtime& runtime, absl::Duration grace) {
+// NOT_SERVING first, then the running requests' grace, then the end. A model that is being loaded is not waited for.
+void Drain(GrpcServer& server, ModelHost& models, absl::Duration grace) {
   server.BeginDrain();
-  runtime.Drain(grace);
+  models.Drain(grace);
   server.Shutdown(kFlushGrace);
+}
+
+// Loads the configuration's model, if it names one; why it could not. OK and `*stopped` where a request to stop came
+// first.
+absl::Status LoadFirstModel(const Config& config, const DaemonHooks& hooks, ModelHost& models, bool* stopped) {
+  *stopped = false;
+  if (config.model.path.empty()) return absl::OkStatus();
+  struct Outcome {
+    DoneEvent done;
+    absl::Status status;
+  };
+  // Shared: where a stop comes first, the load reports when nobody waits for it any more.
+  const auto outcome = std::make_shared<Outcome>();
+  models.Load({config.model.path, ModelName(config.model.path)}, [outcome](const absl::StatusOr<ModelInfo>& model) {
+    outcome->status = model.status();
+    outcome->done.Set();
+  });
+  *stopped = WaitForStop(hooks.stop_fd, outcome->done.fd());
+  return *stopped ? absl::OkStatus() : outcome->status;
 }
 
 absl::Status CheckModelDirectory(const std::string& path) {
@@ -134,25 +154,26 @@ void LogAccess(const Config& config, const GrpcServerOptions& options) {
 }
 
 absl::Status Serve(const Config& config, const DaemonHooks& hooks) {
-  RETURN_IF_ERROR(CheckModelDirectory(config.model.path));
+  if (!config.model.path.empty()) RETURN_IF_ERROR(CheckModelDirectory(config.model.path));
   ASSIGN_OR_RETURN(const GrpcServerOptions options, ServerOptions(config));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Runtime> runtime, hooks.make_runtime(config));
-  RETURN_IF_ERROR(runtime->Start());
-  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(options, runtime->parts());
-  if (!server.ok()) {
-    runtime->Drain(absl::ZeroDuration());
-    return server.status();
-  }
+  ModelHost models([&](const ModelSource& source,
+                       const LoadProgress& progress) { return hooks.load_model(config, source, progress); },
+                   config.shutdown.grace);
+  ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(options, &models));
   LogAccess(config, options);
-  LOG_INFO("ready on {}:{}", config.server.address, (*server)->port());
-  hooks.on_ready((*server)->port());
-
+  bool stopped = false;
+  RETURN_IF_ERROR(LoadFirstModel(config, hooks, models, &stopped));
   const DoneEvent never, drained;
-  WaitForStop(hooks.stop_fd, never.fd());
+  if (!stopped) {
+    LOG_INFO("ready on {}:{}{}", config.server.address, server->port(),
+             config.model.path.empty() ? ", without a model: tandem models load PATH" : "");
+    hooks.on_ready(server->port());
+    WaitForStop(hooks.stop_fd, never.fd());
+  }
   LOG_INFO("stopping: running requests have {} to finish; a second signal stops at once",
            absl::FormatDuration(config.shutdown.grace));
   std::thread drain([&] {
-    Drain(**server, *runtime, config.shutdown.grace);
+    Drain(*server, models, config.shutdown.grace);
     drained.Set();
   });
   if (WaitForStop(hooks.stop_fd, drained.fd())) {
@@ -161,7 +182,7 @@ absl::Status Serve(const Config& config, const DaemonHooks& hooks) {
   }
   drain.join();
   LOG_INFO("stopped");
-  return runtime->failure();
+  return models.failure();
 }
 
 absl::Status LoadAndServe(const CommandLine& line, const DaemonHooks& hooks, std::ostream& out) {

@@ -6,12 +6,18 @@
 #include <ostream>
 #include <string>
 
-#include "daemon/runtime.h"
+#include "absl/status/statusor.h"
+#include "daemon/config.h"
+#include "serve/core/model_host.h"
 
 namespace tandem {
 
+// Model, tokenizer and engine as the configuration says. In wiring.cc.
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const Config& config, const ModelSource& source,
+                                                       const LoadProgress& progress);
+
 struct DaemonHooks {
-  RuntimeFactory make_runtime;
+  std::function<decltype(LoadModel)> load_model;
   int stop_fd = -1;  // each read from it is a request to stop: a signalfd, or a test's pipe
   std::function<std::string()> describe_device = [] { return std::string(); };  // for --device
   std::function<void(int port)> on_ready = [](int) {};

@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
   }
   tandem::RedirectLibraryLogs();
   tandem::DaemonHooks hooks;
-  hooks.make_runtime = tandem::MakeRuntime;
+  hooks.load_model = tandem::LoadModel;
   hooks.describe_device = tandem::DescribeDevice;
   hooks.stop_fd = stop_fd;
   hooks.stop_at_once = [] { std::_Exit(1); };

@@ -1,4 +1,5 @@
-// The real runtime: configuration in, engine out. The only file of the daemon that sees the engine.
+// Models as the configuration wants them: a directory in, an engine out. The only file of the daemon that sees the
+// engine.
 #include <unistd.h>
 
 #include <csignal>
@@ -7,7 +8,7 @@
 
 #include "backend/factory.h"
 #include "base/status.h"
-#include "daemon/runtime.h"
+#include "daemon/daemon.h"
 #include "engine/engine.h"
 #include "serve/core/generation_defaults.h"
 
@@ -23,9 +24,20 @@ BackendOptions ToBackendOptions(const Config& config) {
           .deterministic = config.deterministic};
 }
 
-EngineOptions ToEngineOptions(const Config& config) {
+void ApplySlo(const Config::Slo& slo, EngineOptions& options) {
+  const auto target = [](absl::Duration d) { return d > absl::ZeroDuration() ? d : absl::InfiniteDuration(); };
+  options.slo = {.ttft = target(slo.ttft), .tpot = target(slo.tpot)};
+  for (const Config::SloClass& c : slo.classes) {
+    options.slo_classes[c.priority] = {.ttft = target(c.ttft), .tpot = target(c.tpot)};
+  }
+  options.refuse_unmeetable = slo.unmeetable == "refuse";
+  const bool configured = !slo.classes.empty() || slo.ttft > absl::ZeroDuration() || slo.tpot > absl::ZeroDuration();
+  if (configured) options.scheduler.max_iteration = slo.max_iteration;
+}
+
+EngineOptions ToEngineOptions(const Config& config, const ModelSource& source) {
   EngineOptions options;
-  options.model_path = config.model.path;
+  options.model_path = source.path;
   options.threads = config.engine.threads;
   options.max_context = config.engine.max_context;
   options.kv_capacity_tokens = config.kv.capacity_tokens;
@@ -39,19 +51,12 @@ EngineOptions ToEngineOptions(const Config& config) {
   options.scheduler.training_floor_rows = config.scheduler.training_floor_rows;
   options.policy = config.scheduler.policy;
   options.cost_directory = config.state_dir + "/cost";
-  const auto target = [](absl::Duration d) { return d > absl::ZeroDuration() ? d : absl::InfiniteDuration(); };
-  options.slo = {.ttft = target(config.slo.ttft), .tpot = target(config.slo.tpot)};
-  options.refuse_unmeetable = config.slo.unmeetable == "refuse";
-  if (options.slo.ttft < absl::InfiniteDuration() || options.slo.tpot < absl::InfiniteDuration()) {
-    options.scheduler.max_iteration = config.slo.max_iteration;
-    options.profile_limit = config.scheduler.profile_limit;
-  }
+  options.profile_limit = config.scheduler.profile_limit;
+  ApplySlo(config.slo, options);
   const Config::PromptLookup& prompt_lookup = config.speculation.prompt_lookup;
   options.inference.speculation = {.max_tokens = prompt_lookup.max_tokens,
                                    .min_ngram = prompt_lookup.min_ngram,
                                    .max_ngram = prompt_lookup.max_ngram};
-  // Guesses are weighed by what their rows cost.
-  if (prompt_lookup.max_tokens > 0) options.profile_limit = config.scheduler.profile_limit;
   options.inference.max_waiting = config.engine.max_waiting_requests;
   options.inference.prefix_cache = config.kv.prefix_cache;
   for (const Config::Tenant& tenant : config.scheduler.tenants) {
@@ -62,7 +67,10 @@ EngineOptions ToEngineOptions(const Config& config) {
   options.training.backward_window = config.training.backward_window;
   options.max_queued_jobs = config.training.max_queued_jobs;
   options.adapters_directory = config.adapters.directory;
-  for (const Config::AdapterFile& file : config.adapters.load) options.adapters.emplace_back(file.name, file.path);
+  // They were made for the model of the configuration.
+  if (source.path == config.model.path) {
+    for (const Config::AdapterFile& file : config.adapters.load) options.adapters.emplace_back(file.name, file.path);
+  }
   return options;
 }
 
@@ -72,9 +80,9 @@ uint64_t DrawSeed() {
   return (uint64_t{device()} << 32) | device();
 }
 
-class EngineRuntime final : public Runtime {
+class EngineModel final : public LoadedModel {
  public:
-  EngineRuntime(std::unique_ptr<Engine> engine, GenerationDefaults defaults)
+  EngineModel(std::unique_ptr<Engine> engine, GenerationDefaults defaults)
       : engine_(std::move(engine)), defaults_(std::move(defaults)) {}
 
   ServeParts parts() override {
@@ -92,12 +100,9 @@ class EngineRuntime final : public Runtime {
     return parts;
   }
 
-  absl::Status Start() override {
-    engine_->Start();
-    return absl::OkStatus();
-  }
+  void Start() override { engine_->Start(); }
 
-  void Drain(absl::Duration grace) override { engine_->Drain(grace); }
+  void Drain(absl::Duration grace, std::string_view reason) override { engine_->Drain(grace, reason); }
   absl::Status failure() const override { return engine_->failure(); }
 
  private:
@@ -107,13 +112,15 @@ class EngineRuntime final : public Runtime {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const Config& config) {
-  ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(config.model.path));
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const Config& config, const ModelSource& source,
+                                                       const LoadProgress& progress) {
+  ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(source.path));
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(ToBackendOptions(config)));
-  EngineOptions options = ToEngineOptions(config);
+  EngineOptions options = ToEngineOptions(config, source);
   options.on_device_lost = [] { ::kill(::getpid(), SIGTERM); };  // drains what is left, and ends with the failure
+  options.progress = progress;
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, std::move(backend)));
-  return std::make_unique<EngineRuntime>(std::move(engine), std::move(defaults));
+  return std::make_unique<EngineModel>(std::move(engine), std::move(defaults));
 }
 
 }  // namespace tandem

@@ -6,7 +6,6 @@
 #include "absl/synchronization/notification.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "engine/cost_profile.h"
 #include "engine/published_adapters.h"
 #include "engine/step.h"
 
@@ -18,10 +17,6 @@ constexpr absl::Duration kIdlePoll = absl::Milliseconds(20);
 
 // Tokens of a KV block that the CPU backend lays out (backend/cpu/kv_layout.h).
 constexpr int kCpuKvBlockSize = 16;
-
-absl::Status Draining() {
-  return absl::UnavailableError("the daemon is shutting down");
-}
 
 }  // namespace
 
@@ -66,7 +61,8 @@ absl::Status Engine::Load() {
                   {.max_batch_rows = std::max(options_.scheduler.max_batch_rows, options_.training.backward_window),
                    .max_context = options_.max_context,
                    .kv_blocks = blocks,
-                   .kv_block_size = options_.kv_block_size},
+                   .kv_block_size = options_.kv_block_size,
+                   .progress = options_.progress},
                   *backend_, *adapters_));
   RETURN_IF_ERROR(LoadAdapters());
 
@@ -128,7 +124,10 @@ void Engine::StepLoop() {
     } else {
       // Nothing can run. Requests that wait still have deadlines, and Commit is where they are seen.
       inference_->Commit({}, {}, begin);
+      const bool idle = inference_->idle() && training_->running_jobs() == 0;
+      const bool profiled = idle && Profile();
       PublishStatus(absl::ZeroDuration());
+      if (profiled) continue;
       commands_.Wait(inference_->idle() ? absl::InfiniteDuration() : kIdlePoll);
     }
   }
@@ -161,8 +160,9 @@ bool Engine::RunOnStepThread(const std::function<void()>& command) {
   return true;
 }
 
-void Engine::Drain(absl::Duration grace) {
+void Engine::Drain(absl::Duration grace, std::string_view reason) {
   const absl::Time deadline = absl::Now() + grace;
+  drain_reason_ = std::string(reason);
   draining_.store(true);
   RunOnStepThread([this] { training_->FailAll(Draining()); });
   // Asked on the step thread, so that requests posted before draining_ was set count.
@@ -170,11 +170,12 @@ void Engine::Drain(absl::Duration grace) {
   while (RunOnStepThread([&] { idle = inference_->idle(); }) && !idle && absl::Now() < deadline) {
     absl::SleepFor(std::min(kIdlePoll, deadline - absl::Now()));
   }
-  RunOnStepThread(
-      [this] { inference_->AbortAll(absl::UnavailableError("the daemon was shut down before the request finished")); });
+  RunOnStepThread([this] {
+    inference_->AbortAll(absl::UnavailableError(absl::StrCat(drain_reason_, " and the request had no time left")));
+  });
   commands_.Close();
   if (step_thread_.joinable()) step_thread_.join();
-  if (cost_ != nullptr) SaveCostModel(cost_path_, *cost_);
+  if (cost_source_ != "guess") SaveCostModel(cost_path_, *cost_);
 }
 
 absl::Status Engine::CheckRequest(const GenerateRequest& request) const {
@@ -255,12 +256,14 @@ void Engine::PublishStatus(absl::Duration step_time) {
   if (step_time > absl::ZeroDuration()) {
     status_.last_step_ms = absl::ToDoubleMilliseconds(step_time);
     ++status_.steps;
+    status_.scheduler.busy_seconds += absl::ToDoubleSeconds(step_time);
     PublishIteration(scheduler_->last());
   }
   status_.scheduler.slo_requests = inference.slo_requests;
   status_.scheduler.slo_met = inference.slo_met;
   status_.scheduler.slo_recent = inference.slo_recent;
   status_.scheduler.slo_unmeetable = unmeetable_;
+  status_.scheduler.cost_model = CostModelState();
 }
 
 EngineStatus Engine::GetStatus() const {

@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -13,11 +15,13 @@
 #include "absl/synchronization/mutex.h"
 #include "adapter/adapter_store.h"
 #include "engine/command_queue.h"
+#include "engine/cost_profile.h"
 #include "inference/inference_source.h"
 #include "kv/block_pool.h"
 #include "model/model.h"
 #include "sched/scheduler.h"
 #include "tandem/api.h"
+#include "tandem/load_progress.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 #include "training/io_executor.h"
@@ -35,14 +39,16 @@ struct EngineOptions {
   int kv_block_size = 16;
   SchedulerOptions scheduler;
   std::string policy = "coserving";
-  absl::Duration profile_limit = absl::ZeroDuration();  // of the cost model's profile; 0: no cost model
+  absl::Duration profile_limit = absl::ZeroDuration();  // of the cost model's profile, in idle time; 0: none
   std::string cost_directory;                           // where cost models are kept; "": nowhere
   SloTargets slo;                                       // of requests that bring none
+  std::map<int, SloTargets> slo_classes;                // by priority, before `slo`
   bool refuse_unmeetable = false;                       // refuse what an idle daemon could not meet, else log it
   InferenceOptions inference;
   TrainingOptions training;
   int max_queued_jobs = 64;
   std::function<void()> on_device_lost = [] {};               // once, on the step thread, when all has been ended
+  LoadProgress progress;                                      // of Create
   std::string adapters_directory;                             // where jobs write what they publish
   std::vector<std::pair<std::string, std::string>> adapters;  // (name, PEFT directory) loaded at start
 };
@@ -56,8 +62,9 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   ~Engine() override;  // stops at once: what runs ends with CANCELLED
 
   void Start();
-  // Refuses new work with UNAVAILABLE, ends jobs, gives running requests `grace` to finish, and stops the step thread.
-  void Drain(absl::Duration grace);
+  // Refuses new work with UNAVAILABLE and `reason`, ends jobs with it, gives running requests `grace` to finish, and
+  // stops the step thread. Once.
+  void Drain(absl::Duration grace, std::string_view reason = "the daemon is shutting down");
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const ChatTemplate* chat_template() const { return chat_template_.get(); }  // null where the model has none
@@ -85,6 +92,7 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
 
  private:
   Engine(const EngineOptions& options, std::unique_ptr<Backend> backend);
+  absl::Status Draining() const { return absl::UnavailableError(drain_reason_); }
   absl::Status Load();
   absl::Status LoadAdapters();
   void CreateTraining();
@@ -93,6 +101,10 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   void PublishStatus(absl::Duration step_time);
   absl::Status CheckRequest(const GenerateRequest& request) const;
   absl::Status CreateScheduler();
+  absl::Status CreateCostModel();
+  // A run of the profile, where it is not through yet; false where it is.
+  bool Profile();
+  std::string CostModelState() const;
   // Fills in the targets that the request does not bring.
   void ApplyTargets(GenerateRequest& request) const;
   // Step thread. FAILED_PRECONDITION with the predicted figure where the targets can not be met and such are refused.
@@ -118,11 +130,13 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::unique_ptr<IoThread> io_;
   std::unique_ptr<InferenceSource> inference_;
   std::unique_ptr<TrainingSource> training_;
-  std::unique_ptr<CostModel> cost_;  // null without one
-  std::string cost_path_;
+  std::unique_ptr<CostModel> cost_;
+  std::string cost_path_, cost_source_;
+  std::unique_ptr<IdleProfile> profile_;  // null when it is through
   std::unique_ptr<Scheduler> scheduler_;
 
   CommandQueue commands_;
+  std::string drain_reason_ = "the daemon is shutting down";  // constant once draining_ is set
   std::atomic<bool> draining_{false};
   std::atomic<bool> arrived_{false};                       // a request was posted since the step began
   bool outlier_logged_ = false, forced_reported_ = false;  // step thread only

@@ -39,7 +39,7 @@ PrepareContext Engine::MakePrepareContext() const {
 }
 
 absl::StatusOr<JobInfo> Engine::CreateJob(JobSpec spec) {
-  if (draining_.load()) return absl::UnavailableError("the daemon is shutting down");
+  if (draining_.load()) return Draining();
   if (const auto first = jobs_.FindByKey(spec.idempotency_key)) return *first;
   {
     const absl::MutexLock lock(&status_mutex_);
@@ -56,7 +56,7 @@ absl::StatusOr<JobInfo> Engine::CreateJob(JobSpec spec) {
   const auto holder = std::make_shared<PreparedJob>(std::move(prepared));
   const JobId number = created.number;
   if (!commands_.Post([this, number, holder] { training_->Enqueue(number, std::move(*holder)); })) {
-    jobs_.Finish(number, JobState::kFailed, absl::UnavailableError("the daemon is shutting down"));
+    jobs_.Finish(number, JobState::kFailed, Draining());
   }
   return created.info;
 }

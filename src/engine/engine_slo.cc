@@ -3,7 +3,6 @@
 #include "absl/strings/str_format.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "engine/cost_profile.h"
 #include "engine/engine.h"
 #include "sched/policies.h"
 #include "sched/slo.h"
@@ -17,22 +16,55 @@ std::string Ms(absl::Duration duration) {
 
 }  // namespace
 
+absl::Status Engine::CreateCostModel() {
+  cost_source_ = "guess";
+  if (!options_.cost_directory.empty()) {
+    cost_path_ = CostModelPath(options_.cost_directory, options_.model_path, desc(), backend_->name(),
+                               std::string(Name(model_->weight_dtype())));
+    absl::StatusOr<CostModel> saved = LoadCostModel(cost_path_);
+    if (saved.ok()) {
+      cost_ = std::make_unique<CostModel>(*std::move(saved));
+      cost_source_ = "file";
+      return absl::OkStatus();
+    }
+    if (!absl::IsNotFound(saved.status())) LOG_WARN("{}; profiling again", std::string(saved.status().message()));
+  }
+  cost_ = std::make_unique<CostModel>(ShapeOf(desc(), model_->weight_dtype()));
+  if (options_.profile_limit <= absl::ZeroDuration()) return absl::OkStatus();
+  const int pool_tokens = pool_->num_blocks() * pool_->block_size();
+  ProbeLimits limits{.max_rows = options_.scheduler.max_batch_rows};
+  limits.max_context = std::min({limits.max_context, max_context(), pool_tokens});
+  limits.max_trained = std::min(limits.max_trained, limits.max_context);
+  limits.max_backward_rows = std::min(options_.training.backward_window, limits.max_trained);
+  profile_ = std::make_unique<IdleProfile>(
+      Prober::Parts{.model = model_.get(), .backend = backend_.get(), .pool = pool_.get(), .adapters = adapters_.get()},
+      limits, options_.profile_limit);
+  return absl::OkStatus();
+}
+
+bool Engine::Profile() {
+  if (profile_ == nullptr) return false;
+  profile_->RunNext(*cost_);
+  if (!profile_->done()) return true;
+  profile_.reset();
+  cost_source_ = "profile";
+  SaveCostModel(cost_path_, *cost_);
+  StepFeatures one;
+  one.AddSpan(SpanKind::kDecode, 1, 0);
+  one.samples = 1;
+  LOG_INFO("cost model: profiled; a decode takes {:.2f} ms, a row beyond {:.3f} ms", 1e3 * cost_->Seconds(one),
+           1e3 * cost_->SecondsPerRow());
+  return true;
+}
+
+std::string Engine::CostModelState() const {
+  if (profile_ == nullptr) return cost_source_;
+  return absl::StrCat("profiling, ", profile_->probes_done(), " of ", profile_->num_probes());
+}
+
 absl::Status Engine::CreateScheduler() {
   ASSIGN_OR_RETURN(const Policy policy, PolicyNamed(options_.policy));
-  if (options_.profile_limit > absl::ZeroDuration()) {
-    if (!options_.cost_directory.empty()) {
-      cost_path_ = CostModelPath(options_.cost_directory, options_.model_path, desc(), backend_->name(),
-                                 std::string(Name(model_->weight_dtype())));
-    }
-    cost_ =
-        std::make_unique<CostModel>(LoadOrProfile(cost_path_, {.model = model_.get(),
-                                                               .backend = backend_.get(),
-                                                               .pool = pool_.get(),
-                                                               .adapters = adapters_.get(),
-                                                               .max_batch_rows = options_.scheduler.max_batch_rows,
-                                                               .max_backward_rows = options_.training.backward_window,
-                                                               .limit = options_.profile_limit}));
-  }
+  RETURN_IF_ERROR(CreateCostModel());
   scheduler_ = std::make_unique<Scheduler>(SchedulerParts{.inference = inference_.get(),
                                                           .training = training_.get(),
                                                           .pool = pool_.get(),
@@ -46,12 +78,14 @@ absl::Status Engine::CreateScheduler() {
 }
 
 void Engine::ApplyTargets(GenerateRequest& request) const {
-  if (!request.ttft.has_value()) request.ttft = options_.slo.ttft;
-  if (!request.tpot.has_value()) request.tpot = options_.slo.tpot;
+  const auto found = options_.slo_classes.find(request.priority);
+  const SloTargets& targets = found != options_.slo_classes.end() ? found->second : options_.slo;
+  if (!request.ttft.has_value()) request.ttft = targets.ttft;
+  if (!request.tpot.has_value()) request.tpot = targets.tpot;
 }
 
 absl::Status Engine::CheckTargets(const GenerateRequest& request) {
-  if (cost_ == nullptr) return absl::OkStatus();
+  if (cost_source_ == "guess" && cost_->observations() == 0) return absl::OkStatus();  // knows nothing of this machine
   const int prompt = static_cast<int>(request.prompt.size());
   const absl::Duration ttft = PredictTtft(*cost_, options_.scheduler, prompt), tpot = PredictTpot(*cost_, prompt);
   std::string problem;
@@ -77,8 +111,8 @@ void Engine::ReportIteration(const IterationReport& report) {
   }
   if (report.forced_unit && !forced_reported_) {
     training_->Message(
-        "the latency targets leave no iteration in which a unit of this job's backward fits: it gets one "
-        "now and then all the same; a smaller training.backward_window would fit better");
+        "the latency targets leave no iteration in which a piece of this job fits: it gets one now and then all the "
+        "same; a smaller training.backward_window would fit better");
     forced_reported_ = true;
   }
 }
@@ -96,7 +130,6 @@ void Engine::PublishIteration(const IterationReport& report) {
   status.outliers += report.outlier ? 1 : 0;
   constexpr double kDecay = 1.0 / 100;
   status.planning_us += kDecay * (absl::ToDoubleMicroseconds(report.planning) - status.planning_us);
-  if (cost_ == nullptr) return;
   status.mean_error = cost_->mean_error();
   status.headroom = cost_->headroom();
 }

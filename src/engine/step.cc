@@ -13,6 +13,7 @@ bool Step(StepParts& parts) {
   parts.scheduler.Observe(batch, result, begin - now, end - begin);  // the cost model learns
   parts.inference.Commit(batch, result, end);                        // tokens -> streams
   parts.training.Commit(batch, result, end);  // losses, gradients, optimizer step, published adapters
+  parts.scheduler.Committed(parts.clock() - end);
   return true;
 }
 

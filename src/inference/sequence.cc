@@ -63,6 +63,7 @@ BlockPool::Match Sequence::FindPrefix() const {
 
 Offer Sequence::MakeOffer(Lookup lookup) const {
   Offer offer{.sequence = id_, .priority = request_.priority, .arrival = arrival_, .due = due(), .tpot = tpot_target()};
+  offer.bypass = !adapter_.is_base();
   int held = blocks_.size();
   if (admitted()) {
     offer.kind = decodes() ? SpanKind::kDecode : SpanKind::kPrefill;

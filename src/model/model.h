@@ -12,6 +12,7 @@
 #include "adapter/adapter_store.h"
 #include "model/decoder.h"
 #include "model/description.h"
+#include "tandem/load_progress.h"
 
 namespace tandem {
 
@@ -20,6 +21,7 @@ struct ModelOptions {
   int max_context = 0;       // tokens of a sequence; 0: the model's own
   int kv_blocks = 1024;
   int kv_block_size = 16;
+  LoadProgress progress;
 };
 
 class Model {

@@ -11,12 +11,16 @@ namespace {
 // Reads tensors by the names and shapes that one description gives them.
 class Loader {
  public:
-  Loader(const ModelDesc& desc, const Checkpoint& checkpoint, Backend& backend)
-      : desc_(desc), checkpoint_(checkpoint), backend_(backend) {}
+  Loader(const ModelDesc& desc, const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress)
+      : desc_(desc), checkpoint_(checkpoint), backend_(backend), progress_(progress) {}
 
   absl::StatusOr<std::unique_ptr<Matrix>> LoadMatrix(const std::string& name, const Shape& shape) {
     ASSIGN_OR_RETURN(const TensorView view, FindShaped(name + ".weight", shape));
-    return backend_.CreateMatrix(view);
+    if (progress_) RETURN_IF_ERROR(progress_(static_cast<double>(elements_) / desc_.num_parameters()));
+    std::unique_ptr<Matrix> matrix = backend_.CreateMatrix(view);
+    checkpoint_.DoneWith(name + ".weight");
+    elements_ += view.shape.num_elements();
+    return matrix;
   }
 
   // Every element plus `offset`.
@@ -94,12 +98,15 @@ class Loader {
   const ModelDesc& desc_;
   const Checkpoint& checkpoint_;
   Backend& backend_;
+  const LoadProgress& progress_;
+  int64_t elements_ = 0;  // of the matrices in place
 };
 
 }  // namespace
 
-absl::StatusOr<ModelWeights> LoadWeights(const ModelDesc& desc, const Checkpoint& checkpoint, Backend& backend) {
-  Loader loader(desc, checkpoint, backend);
+absl::StatusOr<ModelWeights> LoadWeights(const ModelDesc& desc, const Checkpoint& checkpoint, Backend& backend,
+                                         const LoadProgress& progress) {
+  Loader loader(desc, checkpoint, backend, progress);
   ModelWeights weights;
   const TensorNames& names = desc.names;
   const Shape table = {desc.vocab, desc.embedding_width};

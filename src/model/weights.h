@@ -9,6 +9,7 @@
 #include "model/description.h"
 #include "store/safetensors.h"
 #include "tandem/backend.h"
+#include "tandem/load_progress.h"
 
 namespace tandem {
 
@@ -49,7 +50,9 @@ struct ModelWeights {
 };
 
 // Takes every tensor of the description from the checkpoint. NOT_FOUND or INVALID_ARGUMENT names the tensor, its shape
-// and the one that config.json asks for. The checkpoint is not needed afterwards.
-absl::StatusOr<ModelWeights> LoadWeights(const ModelDesc& desc, const Checkpoint& checkpoint, Backend& backend);
+// and the one that config.json asks for. The checkpoint is not needed afterwards; pages of it that have been read are
+// given back on the way, so that the weights are in memory about once.
+absl::StatusOr<ModelWeights> LoadWeights(const ModelDesc& desc, const Checkpoint& checkpoint, Backend& backend,
+                                         const LoadProgress& progress = nullptr);
 
 }  // namespace tandem

@@ -10,41 +10,21 @@
 namespace tandem {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
-// Relative standard deviations. Of what a profile or a file of an earlier run says: all of it (the machine's speed
-// now), and each height by itself. Of the walk from one iteration to the next, the same two. Of one measurement.
-constexpr double kSharedPrior = 0.2, kOwnPrior = 0.15;
-constexpr double kSharedWalk = 0.01, kOwnWalk = 0.001;
-constexpr double kMeasurement = 0.05;
+// The nominal machine that a guess is made for: two cores with AVX-512. Only ratios matter, the first measurement
+// scales the rest.
+constexpr double kBytesPerSecond = 35e9, kFlopsPerSecond = 350e9;
+constexpr double kScalarFlopsPerSecond = 40e9;  // of attention
+constexpr double kSecondsPerOperation = 2e-6;   // to start one
+
+constexpr double kOctaves = 2;                 // along a curve: how far knots move together
+constexpr double kMeasurement = 0.05;          // relative standard deviation of one measurement
 constexpr double kMeasurementSeconds = 10e-6;  // and in absolute terms: what a timer and a scheduler blur
 constexpr double kHuber = 3;                   // standard deviations
 
 constexpr double kQuantile = 0.8, kQuantileStep = 0.01;
 constexpr double kErrorDecay = 1.0 / 200;
-
-// Heights at the knots from points: lines between points, the first height below, the last line beyond.
-template <size_t N>
-void Interpolate(const std::array<int, N>& knots, const std::vector<std::pair<double, double>>& points,
-                 double* heights) {
-  CHECK(!points.empty());
-  for (size_t i = 0; i < N; ++i) {
-    const double x = knots[i];
-    size_t high = 0;
-    while (high < points.size() && points[high].first < x) ++high;
-    if (high == 0 || points.size() == 1) {
-      // One point only: in proportion beyond it, the same below.
-      heights[i] = points[0].second * (points.size() == 1 ? std::max(1.0, x / points[0].first) : 1.0);
-      continue;
-    }
-    high = std::min(high, points.size() - 1);
-    const auto& [x0, y0] = points[high - 1];
-    const auto& [x1, y1] = points[high];
-    heights[i] = y0 + (y1 - y0) * (x - x0) / (x1 - x0);
-  }
-  // More work never takes less time: what says so is noise.
-  for (size_t i = 1; i < N; ++i) heights[i] = std::max(heights[i], heights[i - 1]);
-}
 
 template <size_t N>
 void Put(const std::array<int, N>& knots, double size, double* features) {
@@ -56,34 +36,88 @@ void Put(const std::array<int, N>& knots, double size, double* features) {
 
 }  // namespace
 
-CostModel::CostModel(const CostProfile& profile)
-    : CostModel([&] {
-        Theta theta = {};
-        Interpolate(kRowKnots, profile.rows, &theta[kRows]);
-        Interpolate(kSampleKnots, profile.samples, &theta[kSamples]);
-        Interpolate(kLossKnots, profile.loss, &theta[kLoss]);
-        Interpolate(kBackwardKnots, profile.backward, &theta[kBackward]);
-        const double rates[] = {profile.overhead,         profile.per_span,         profile.per_decode_token,
-                                profile.per_prefill_pair, profile.per_training_row, profile.per_backward_pair};
-        std::copy(std::begin(rates), std::end(rates), &theta[kRates]);
-        return theta;
-      }()) {}
+const CostModel::Spread CostModel::kGuessed = {.machine = 0.5, .curve = 0.5, .shape = 0.3, .rate = 1};
+const CostModel::Spread CostModel::kMeasured = {.machine = 0.2, .curve = 0.05, .shape = 0.05, .rate = 0.15};
+const CostModel::Spread CostModel::kWalk = {.machine = 0.01, .curve = 0.001, .shape = 0.001, .rate = 0.001};
 
-CostModel::CostModel(const Theta& theta) : theta_(theta) {
-  for (double& value : theta_) value = std::max(value, 0.0);
-  for (size_t i = 0; i < kSize; ++i) {
-    for (size_t j = 0; j < kSize; ++j) covariance_[i][j] = kSharedPrior * kSharedPrior * theta_[i] * theta_[j];
-    covariance_[i][i] += kOwnPrior * kOwnPrior * theta_[i] * theta_[i];
-  }
+CostModel::CostModel(const ModelShape& shape) : CostModel(Guess(shape), kGuessed) {
+  scaled_ = false;
 }
 
-CostModel::Theta CostModel::Features(const StepFeatures& f) const {
+CostModel::CostModel(const Theta& theta, const Spread& spread) : theta_(theta) {
+  for (double& value : theta_) value = std::max(value, 0.0);
+  Blur(spread);
+}
+
+CostModel::Theta CostModel::Guess(const ModelShape& shape) {
+  // A product with `parameters` weights over m rows: reading them or computing with them, the greater, smoothly.
+  const auto product = [&](double parameters, double m) {
+    return std::hypot(parameters * shape.bytes_per_parameter / kBytesPerSecond, 2 * parameters * m / kFlopsPerSecond);
+  };
+  const double body = shape.num_layers * shape.layer_parameters;
+  Theta theta = {};
+  for (size_t i = 0; i < kRowKnots.size(); ++i) theta[kRows + i] = product(body, kRowKnots[i]);
+  for (size_t i = 0; i < kSampleKnots.size(); ++i) {
+    theta[kSamples + i] = product(shape.head_parameters, kSampleKnots[i]);
+  }
+  for (size_t i = 0; i < kLossKnots.size(); ++i) theta[kLoss + i] = 2 * product(shape.head_parameters, kLossKnots[i]);
+  for (size_t i = 0; i < kBackwardKnots.size(); ++i) {
+    theta[kBackward + i] = 1.3 * product(shape.layer_parameters, kBackwardKnots[i]);
+  }
+  const double row = product(body, 256) / 256;
+  const double pair = 4 * shape.query_width / kScalarFlopsPerSecond;
+  const double rates[] = {10 * shape.num_layers * kSecondsPerOperation,
+                          shape.num_layers * kSecondsPerOperation,
+                          0.03 * product(body, 1),
+                          shape.num_layers * pair,
+                          shape.num_layers * pair,
+                          0.1 * row,
+                          2 * pair};
+  std::copy(std::begin(rates), std::end(rates), &theta[kRates]);
+  return theta;
+}
+
+void CostModel::Blur(const Spread& spread) {
+  const Matrix& together = KnotsTogether();
+  const double machine = spread.machine * spread.machine, curve = spread.curve * spread.curve,
+               shape = spread.shape * spread.shape;
+  for (size_t i = 0; i < kSize; ++i) {
+    for (size_t j = 0; j < kSize; ++j) {
+      const double relative = machine + (together[i][j] > 0 ? curve + shape * together[i][j] : 0);
+      covariance_[i][j] += relative * theta_[i] * theta_[j];
+    }
+  }
+  for (size_t i = kRates; i < kSize; ++i) covariance_[i][i] += spread.rate * spread.rate * theta_[i] * theta_[i];
+}
+
+const CostModel::Matrix& CostModel::KnotsTogether() {
+  static const Matrix kTogether = [] {
+    Matrix together = {};
+    const auto put = [&](size_t offset, const auto& knots) {
+      for (size_t i = 0; i < knots.size(); ++i) {
+        for (size_t j = 0; j < knots.size(); ++j) {
+          const double octaves = std::abs(std::log2(static_cast<double>(knots[i]) / knots[j]));
+          together[offset + i][offset + j] = std::exp(-octaves / kOctaves);
+        }
+      }
+    };
+    put(kRows, kRowKnots);
+    put(kSamples, kSampleKnots);
+    put(kLoss, kLossKnots);
+    put(kBackward, kBackwardKnots);
+    return together;
+  }();
+  return kTogether;
+}
+
+CostModel::Theta CostModel::Features(const StepFeatures& f) {
   Theta features = {};
   Put(kRowKnots, f.rows, &features[kRows]);
   Put(kSampleKnots, f.samples, &features[kSamples]);
   std::copy(f.loss.begin(), f.loss.end(), &features[kLoss]);
   std::copy(f.backward.begin(), f.backward.end(), &features[kBackward]);
-  const double rates[] = {1.0, f.spans, f.decode_context, f.prefill_pairs, f.training_rows, f.backward_pairs};
+  const double rates[] = {
+      1.0, f.spans, f.bypasses, f.decode_context, f.prefill_pairs, f.training_rows, f.backward_pairs};
   std::copy(std::begin(rates), std::end(rates), &features[kRates]);
   return features;
 }
@@ -97,26 +131,28 @@ double CostModel::Seconds(const StepFeatures& features) const {
 
 CostModel::Observed CostModel::Observe(const StepFeatures& features, absl::Duration measured) {
   if (measured <= absl::ZeroDuration() || measured > absl::Hours(1)) return Observed::kIgnored;
-  const Theta f = Features(features);
-  const double predicted = Seconds(features);
-  const double seconds = absl::ToDoubleSeconds(measured);
+  const double predicted = Seconds(features), seconds = absl::ToDoubleSeconds(measured);
   ++observations_;
+  if (!scaled_) {
+    for (double& value : theta_) value *= seconds / predicted;
+    covariance_ = {};
+    Blur(kGuessed);
+    scaled_ = true;
+    return Observed::kTaken;
+  }
   TrackError(seconds / predicted - 1);
-  if (seconds > kOutlier * predicted) {
+  outliers_on_end_ = seconds > kOutlier * predicted ? outliers_on_end_ + 1 : 0;
+  if (outliers_on_end_ > 0 && outliers_on_end_ <= kStops) {
     ++outliers_;
     return Observed::kOutlier;
   }
-  Correct(f, predicted, seconds - predicted);
+  Correct(Features(features), predicted, seconds - predicted);
   return Observed::kTaken;
 }
 
 void CostModel::Correct(const Theta& f, double predicted, double error) {
-  // The walk since the last measurement, then f' P.
-  for (size_t i = 0; i < kSize; ++i) {
-    const double shared = kSharedWalk * kSharedWalk * theta_[i];
-    for (size_t j = 0; j < kSize; ++j) covariance_[i][j] += shared * theta_[j];
-    covariance_[i][i] += kOwnWalk * kOwnWalk * theta_[i] * theta_[i];
-  }
+  // Since the last measurement; where several on end were no noise, what was learned no longer holds.
+  Blur(surprises_on_end_ > kStops ? kGuessed : kWalk);
   Theta pf = {};
   double variance = 0;
   for (size_t j = 0; j < kSize; ++j) {
@@ -127,6 +163,7 @@ void CostModel::Correct(const Theta& f, double predicted, double error) {
   const double noise = std::pow(kMeasurement * predicted, 2) + kMeasurementSeconds * kMeasurementSeconds;
   const double total = variance + noise;
   const double limit = kHuber * std::sqrt(total);
+  surprises_on_end_ = std::abs(error) > limit ? surprises_on_end_ + 1 : 0;
   const double taken = std::clamp(error, -limit, limit);
   for (size_t i = 0; i < kSize; ++i) {
     const double gain = pf[i] / total;
@@ -154,9 +191,9 @@ double CostModel::SecondsPerRow() const {
   return (theta_[kRows + last] - theta_[kRows + last / 2]) / (kRowKnots[last] - kRowKnots[last / 2]);
 }
 
-double CostModel::SecondsPerBackwardRow() const {
-  constexpr size_t knot = kBackwardKnots.size() - 2;
-  return theta_[kBackward + knot] / kBackwardKnots[knot];
+double CostModel::SecondsPerTrainedRow() const {
+  constexpr size_t last = kLossKnots.size() - 1;
+  return SecondsPerRow() + theta_[kLoss + last] / kLossKnots[last] + theta_[kRates + 5];
 }
 
 std::string CostModel::ToJson() const {
@@ -182,7 +219,7 @@ absl::StatusOr<CostModel> CostModel::FromJson(const std::string& text) {
     if (!seconds[i].is_number() || !(seconds[i].get<double>() >= 0)) return refuse("seconds want numbers >= 0");
     theta[i] = seconds[i].get<double>();
   }
-  CostModel model(theta);
+  CostModel model(theta, kMeasured);
   if (const auto late = json.find("late"); late != json.end() && late->is_number()) {
     model.late_quantile_ = std::clamp(late->get<double>(), 0.0, 1.0);
   }

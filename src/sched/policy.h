@@ -46,13 +46,14 @@ struct SchedulerInput {
   const CostModel* cost = nullptr;  // null: row budgets only
   int64_t iteration = 0;            // number of this one
   int starved_iterations = 0;       // in a row that had training on offer and ran none
+  absl::Duration outside;           // what an iteration takes beside the model: deciding, committing; on the mean
 };
 
 struct Plan {
   Grants inference;
   Grants training;
   absl::Duration budget = absl::InfiniteDuration();  // that latency targets left for the iteration
-  bool forced_unit = false;  // a backward unit that fits into no budget was granted all the same
+  bool forced_unit = false;                          // training that fits into no budget was granted all the same
 };
 
 using Policy = Plan (*)(const SchedulerOptions& options, const SchedulerInput& input);

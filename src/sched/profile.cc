@@ -1,148 +1,124 @@
 #include "sched/profile.h"
 
 #include <algorithm>
-#include <optional>
-#include <vector>
+#include <initializer_list>
 
 namespace tandem {
 namespace {
 
-constexpr int kSpanRows = 16;  // of the row curve's probes: attention within them costs next to nothing
+constexpr int kSpanRows = 16;  // of a probe of rows: attention within them costs next to nothing
+constexpr int kMixed = 40;     // probes as they come, at the end
 
-class Profiler {
+class ProbeList {
  public:
-  Profiler(const ProfileOptions& options, const std::function<absl::Duration(const Probe&)>& run)
-      : options_(options), run_(run) {}
+  explicit ProbeList(const ProbeLimits& limits) : limits_(limits) {}
 
-  CostProfile Measure() {
-    Rows(1);  // warms caches and page tables; measured again
-    profile_.rows.clear();
-    for (const int rows : {1, 2, 4, 8, 16, 32}) Rows(rows);
-    Backward(32);
-    Samples(1);
-    Loss(32);
-    for (const int rows : {3, 6, 12, 24, 48, 64}) Rows(rows);
-    Samples(8);
-    for (const int rows : {64, 128}) Backward(rows);
-    Attention();
-    for (const int rows : {96, 128, 5, 7, 10, 192}) Rows(rows);
-    for (const int rows : {8, 128}) Loss(rows);
-    for (const int samples : {2, 4, 16, 64}) Samples(samples);
-    for (const int rows : {16, 256}) Backward(rows);
-    for (const int rows : {256, 384, 512}) Rows(rows);
-    Finish();
-    return profile_;
+  void Rows(std::initializer_list<int> sizes) {
+    for (const int size : sizes) {
+      if (size > limits_.max_rows) continue;
+      Probe probe;
+      for (int left = size; left > 0; left -= kSpanRows) {
+        probe.spans.push_back({SpanKind::kPrefill, std::min(left, kSpanRows), 0});
+      }
+      probes_.push_back(std::move(probe));
+    }
   }
+
+  void Decodes(std::initializer_list<int> sizes, int context) {
+    for (const int size : sizes) {
+      if (size > limits_.max_rows || context + 1 > limits_.max_context) continue;
+      Probe probe{.samples = size};
+      probe.spans.assign(static_cast<size_t>(size), {SpanKind::kDecode, 1, context});
+      probes_.push_back(std::move(probe));
+    }
+  }
+
+  void Prefill(int rows, int context) {
+    if (rows > limits_.max_rows || rows + context > limits_.max_context) return;
+    probes_.push_back({.spans = {{SpanKind::kPrefill, rows, context}}, .samples = 1});
+  }
+
+  void Training(std::initializer_list<int> sizes) {
+    for (const int size : sizes) {
+      if (size > limits_.max_rows || size > limits_.max_trained) continue;
+      probes_.push_back({.spans = {{SpanKind::kTrainForward, size, 0}}});
+    }
+  }
+
+  void Backward(std::initializer_list<int> sizes, int begin) {
+    for (const int size : sizes) {
+      if (size > limits_.max_backward_rows || begin + size > limits_.max_trained) continue;
+      probes_.push_back({.units = {TokenWindow{begin, begin + size}}});
+    }
+  }
+
+  void Mixed(int count) {
+    std::mt19937_64 random(0);
+    for (int i = 0; i < count; ++i) probes_.push_back(DrawProbe(limits_, random));
+  }
+
+  std::vector<Probe> Take() { return std::move(probes_); }
 
  private:
-  // Seconds of the probe, the least of up to three; nothing where the time left is too short for one that is guessed to
-  // take `guess` seconds.
-  std::optional<double> Time(const Probe& probe, double guess) {
-    std::optional<double> best;
-    for (int i = 0; i < 3; ++i) {
-      if (spent_ + std::max(guess, best.value_or(0)) > absl::ToDoubleSeconds(options_.limit)) break;
-      const double seconds = absl::ToDoubleSeconds(run_(probe));
-      spent_ += seconds;
-      best = std::min(best.value_or(seconds), seconds);
-    }
-    return best;
-  }
-
-  static Probe RowsProbe(int rows) {
-    if (rows <= kSpanRows) return {.spans = 1, .span_rows = rows};
-    return {.spans = rows / kSpanRows, .span_rows = kSpanRows};
-  }
-
-  // Of the curve so far, in proportion beyond it: what a probe of that size will take.
-  static double Guess(const std::vector<std::pair<double, double>>& curve, double size) {
-    if (curve.empty()) return 0;
-    const auto least = std::min_element(curve.begin(), curve.end(), [&](const auto& a, const auto& b) {
-      return std::abs(a.first - size) < std::abs(b.first - size);
-    });
-    return least->second * std::max(1.0, size / least->first);
-  }
-
-  void Rows(int rows) {
-    // Span rows below 16 only where they make a whole probe.
-    if (rows > options_.max_rows || (rows > kSpanRows && rows % kSpanRows != 0 && rows != 24)) return;
-    const Probe probe = rows == 24 ? Probe{.spans = 2, .span_rows = 12} : RowsProbe(rows);
-    Put(profile_.rows, rows, Time(probe, Guess(profile_.rows, rows)));
-  }
-
-  void Samples(int samples) {
-    if (samples > options_.max_rows) return;
-    const Probe with{.spans = samples, .span_rows = 1, .samples = samples};
-    Probe without = with;
-    without.samples = 0;
-    Put(profile_.samples, samples, Difference(with, without));
-  }
-
-  void Loss(int rows) {
-    if (rows > options_.max_rows || rows > options_.max_context) return;
-    Put(profile_.loss, rows,
-        Difference({.spans = 1, .span_rows = rows, .training = true}, {.spans = 1, .span_rows = rows}));
-  }
-
-  void Backward(int rows) {
-    if (rows > options_.max_backward_rows || rows > options_.max_context) return;
-    Put(profile_.backward, rows, Time({.backward_rows = rows}, Guess(profile_.backward, rows)));
-  }
-
-  void Attention() {
-    const int context = std::min(options_.max_context, 1024) - 33;
-    if (context < 64 || options_.max_rows < 32) return;
-    // Many rows: at one row the context's share is lost in the noise of reading the weights.
-    const std::optional<double> decode =
-        Difference({.spans = 16, .span_rows = 1, .context = context}, {.spans = 16, .span_rows = 1, .context = 0});
-    if (decode.has_value()) profile_.per_decode_token = *decode / (16.0 * context);
-    const std::optional<double> prefill =
-        Difference({.spans = 1, .span_rows = 32, .context = context}, {.spans = 1, .span_rows = 32, .context = 0});
-    if (prefill.has_value()) profile_.per_prefill_pair = *prefill / (32.0 * context);
-    const std::optional<double> spans =
-        Difference({.spans = 16, .span_rows = 1, .context = 0}, {.spans = 1, .span_rows = 16, .context = 0});
-    if (spans.has_value()) profile_.per_span = *spans / 15;
-  }
-
-  std::optional<double> Difference(const Probe& with, const Probe& without) {
-    const double guess = Guess(profile_.rows, with.spans * with.span_rows);
-    const std::optional<double> a = Time(with, 1.5 * guess), b = Time(without, guess);
-    if (!a.has_value() || !b.has_value()) return std::nullopt;
-    return std::max(0.0, *a - *b);
-  }
-
-  static void Put(std::vector<std::pair<double, double>>& curve, double size, std::optional<double> seconds) {
-    if (!seconds.has_value()) return;
-    std::erase_if(curve, [&](const auto& point) { return point.first == size; });
-    curve.emplace_back(size, *seconds);
-    std::sort(curve.begin(), curve.end());
-  }
-
-  void Finish() {
-    if (profile_.rows.empty()) profile_.rows = {{1, 1e-3}};
-    const double row = profile_.rows.back().second / profile_.rows.back().first;
-    // Where there was no time for one: a guess from the forward that the first iterations correct.
-    if (profile_.samples.empty()) profile_.samples = {{1, 0.05 * profile_.rows[0].second}};
-    if (profile_.loss.empty()) profile_.loss = {{1, 0.1 * row}};
-    if (profile_.backward.empty()) profile_.backward = {{8, 0.1 * 8 * row}};
-    // Small and known by their order of magnitude only: given a value, so that measurements can correct them.
-    profile_.overhead = 0.002 * profile_.rows[0].second;
-    profile_.per_span = std::max(profile_.per_span, 1e-4 * profile_.rows[0].second);
-    profile_.per_training_row = 0.01 * row;
-    profile_.per_decode_token = std::max(profile_.per_decode_token, 1e-6 * row);
-    profile_.per_prefill_pair = std::max(profile_.per_prefill_pair, 1e-6 * row);
-    profile_.per_backward_pair = 2 * profile_.per_prefill_pair;
-  }
-
-  const ProfileOptions options_;
-  const std::function<absl::Duration(const Probe&)>& run_;
-  double spent_ = 0;
-  CostProfile profile_;
+  const ProbeLimits limits_;
+  std::vector<Probe> probes_;
 };
 
 }  // namespace
 
-CostProfile MeasureProfile(const ProfileOptions& options, const std::function<absl::Duration(const Probe&)>& run) {
-  return Profiler(options, run).Measure();
+StepFeatures FeaturesOf(const Probe& probe) {
+  StepFeatures features;
+  for (const Probe::Rows& span : probe.spans) {
+    features.AddSpan(span.kind, span.num_rows, span.first_position);
+    if (span.kind == SpanKind::kTrainForward) features.AddLoss(span.num_rows);
+  }
+  features.samples = probe.samples;
+  for (const TokenWindow& unit : probe.units) features.AddBackward(unit.num_rows(), unit.begin);
+  return features;
+}
+
+std::vector<Probe> ProfileProbes(const ProbeLimits& limits) {
+  const int far = std::min(limits.max_context, 512) - 64;
+  ProbeList list(limits);
+  list.Decodes({1, 4}, 64);
+  list.Backward({32, 128}, 0);
+  list.Training({32});
+  list.Rows({2, 8, 16, 32});
+  list.Decodes({8, 16}, 64);
+  list.Rows({64, 128, 3, 6, 12, 24, 48});
+  list.Training({8, 128});
+  list.Backward({64, 16, 8, 256}, 0);
+  list.Decodes({1, 16}, far);
+  list.Prefill(32, far);
+  list.Backward({32}, limits.max_trained - 32);
+  list.Rows({4, 5, 7, 10, 96, 192, 256, 384, 512});
+  list.Decodes({2, 32, 64}, 64);
+  list.Training({16, 64});
+  list.Mixed(kMixed);
+  return list.Take();
+}
+
+Probe DrawProbe(const ProbeLimits& limits, std::mt19937_64& random) {
+  const auto from = [&](int low, int high) { return low + static_cast<int>(random() % std::max(1, high - low + 1)); };
+  const int context = std::min(limits.max_context, 512);
+  Probe probe;
+  const int decodes = random() % 2 == 0 ? 1 : from(1, std::min(16, limits.max_rows / 4));
+  for (int i = 0; i < decodes; ++i) probe.spans.push_back({SpanKind::kDecode, 1, from(0, context - 1)});
+  probe.samples = decodes;
+  if (random() % 4 == 0) {
+    const int rows = from(1, std::min(64, limits.max_rows / 4));
+    probe.spans.push_back({SpanKind::kPrefill, rows, from(0, context - rows)});
+  }
+  if (random() % 2 == 0) {
+    const int rows = from(1, std::min({64, limits.max_rows / 4, limits.max_trained}));
+    probe.spans.push_back({SpanKind::kTrainForward, rows, from(0, limits.max_trained - rows)});
+  }
+  if (random() % 2 == 0) {
+    const int rows = std::min(limits.max_backward_rows, 8 << (random() % 5));
+    const int begin = rows * from(0, limits.max_trained / rows - 1);
+    for (int i = from(1, 4); i > 0; --i) probe.units.push_back({begin, begin + rows});
+  }
+  return probe;
 }
 
 }  // namespace tandem

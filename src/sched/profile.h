@@ -1,31 +1,40 @@
-// The short profile at load: which iterations are timed, in which order, and what is made of their times. What runs
-// them is given, so the procedure is tested on a machine that is a formula.
+// The profile: which iterations are timed to learn a machine, apart from what runs them.
 #pragma once
 
-#include <functional>
+#include <random>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "sched/cost_model.h"
+#include "tandem/batch.h"
 
 namespace tandem {
 
-// One iteration to time: `spans` sequences of `span_rows` rows each behind `context` tokens; or one backward unit.
+// One iteration to time, of sequences that need not exist.
 struct Probe {
-  int spans = 0, span_rows = 0, context = 0;
-  int samples = 0;        // of the first spans' last rows
-  bool training = false;  // its one span is saved, and all its rows are learned
-  int backward_rows = 0;  // of a sequence whose forward ran before; spans is 0
+  struct Rows {
+    SpanKind kind = SpanKind::kDecode;
+    int num_rows = 1, first_position = 0;
+  };
+  std::vector<Rows> spans;         // at most one of kTrainForward
+  int samples = 0;                 // of the last rows of the first spans
+  std::vector<TokenWindow> units;  // of one layer
 };
 
-struct ProfileOptions {
-  absl::Duration limit = absl::Milliseconds(2500);  // no probe begins that would probably end later
-  int max_rows = 512;                               // of a batch
-  int max_context = 1024;                           // tokens of the longest sequence a probe may have
-  int max_backward_rows = 128;
+struct ProbeLimits {
+  int max_rows = 512;           // of a batch
+  int max_context = 1024;       // tokens of the longest sequence that a probe may have
+  int max_trained = 256;        // of one that trains: what it saves takes much memory
+  int max_backward_rows = 128;  // of a unit
 };
 
-// Times probes through `run`, each a few times. What the limit leaves unmeasured follows the lines of what was
-// measured.
-CostProfile MeasureProfile(const ProfileOptions& options, const std::function<absl::Duration(const Probe&)>& run);
+StepFeatures FeaturesOf(const Probe& probe);
+
+// The profile in the order in which it teaches most: each kind of work alone, coarsely and then finely; then mixed.
+std::vector<Probe> ProfileProbes(const ProbeLimits& limits);
+
+// An iteration as they come: decodes, a prefill chunk, a training window, backward units, each there or not. What
+// held-out predictions are measured on.
+Probe DrawProbe(const ProbeLimits& limits, std::mt19937_64& random);
 
 }  // namespace tandem

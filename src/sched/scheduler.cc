@@ -1,9 +1,14 @@
 #include "sched/scheduler.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace tandem {
 namespace {
+
+constexpr double kOutsideDecay = 1.0 / 50;
+constexpr absl::Duration kMostOutside = absl::Seconds(1);  // a clock that jumped says more
 
 int NumRows(const Grants& grants) {
   int rows = 0;
@@ -29,7 +34,8 @@ Batch Scheduler::Next(absl::Time now) {
                              .now = now,
                              .cost = parts_.cost,
                              .iteration = iteration_++,
-                             .starved_iterations = starved_iterations_};
+                             .starved_iterations = starved_iterations_,
+                             .outside = outside_};
   const Plan plan = parts_.policy(parts_.options, input);
   const bool offered = !input.training.spans.empty() || !input.training.backward.empty();
   const bool trains = !plan.training.spans.empty() || !plan.training.backward.empty();
@@ -49,6 +55,11 @@ Batch Scheduler::Next(absl::Time now) {
   return batch;
 }
 
+void Scheduler::Committed(absl::Duration took) {
+  const absl::Duration outside = std::clamp(report_.planning + took, absl::ZeroDuration(), kMostOutside);
+  outside_ += kOutsideDecay * (outside - outside_);
+}
+
 const IterationReport& Scheduler::Observe(const Batch& batch, const StepResult& result, absl::Duration planning,
                                           absl::Duration measured) {
   const int units = static_cast<int>(batch.backward.size()) - result.backward_skipped;
@@ -63,7 +74,7 @@ const IterationReport& Scheduler::Observe(const Batch& batch, const StepResult& 
   report_.backward_skipped = result.backward_skipped;
   report_.planning = planning;
   report_.measured = measured;
-  if (parts_.cost == nullptr || features.empty()) return report_;
+  if (parts_.cost == nullptr || features.empty() || !result.status.ok()) return report_;
   report_.predicted = parts_.cost->Predict(features);
   report_.outlier = parts_.cost->Observe(features, measured) == CostModel::Observed::kOutlier;
   return report_;

@@ -46,6 +46,9 @@ class Scheduler {
   const IterationReport& Observe(const Batch& batch, const StepResult& result, absl::Duration planning,
                                  absl::Duration measured);
 
+  // What the sources took to commit that iteration.
+  void Committed(absl::Duration took);
+
   const IterationReport& last() const { return report_; }
   const CostModel* cost() const { return parts_.cost; }
 
@@ -53,6 +56,7 @@ class Scheduler {
   const SchedulerParts parts_;
   int64_t iteration_ = 0;
   int starved_iterations_ = 0;
+  absl::Duration outside_;  // mean of planning and committing
   IterationReport report_;
 };
 

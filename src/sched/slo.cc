@@ -15,29 +15,39 @@ namespace {
 
 constexpr double kTrainingShare = 0.9;  // of a TPOT that an iteration with training may take
 constexpr double kReserve = 1.5;        // tokens of slack that training leaves alone
-constexpr double kMostTokens = 3;       // TPOTs that one iteration may take, whatever the slack
-constexpr double kTtftShare = 0.5;      // of a prefill's slack that training may take
+// Where tokens take nearly their TPOT by themselves, somebody's prefill could not be made up for: then slack comes
+// first.
+constexpr double kTight = 0.75, kTightReserve = 3;
+constexpr double kMostTokens = 3;   // TPOTs that one iteration may take, whatever the slack
+constexpr double kTtftShare = 0.5;  // of a prefill's slack that training may take
 constexpr int kLeastPrefillRows = 16;
-constexpr double kFreeRide = 0.5;  // of a row's arithmetic: what it may cost to count as riding along
-constexpr int kPatience = 64;      // iterations without any training before a unit is forced
+constexpr int kPatience = 16;  // iterations without any training before some is forced
+constexpr int kForcedRows = 16;
+constexpr double kPressed = 0.7;  // of the budget: inference that takes more by itself leaves nothing to force
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 double SecondsUntil(absl::Time due, absl::Time now) {
   return due == absl::InfiniteFuture() ? kInfinite : absl::ToDoubleSeconds(due - now);
 }
 
-// What a decode leaves for the iteration that brings its next token.
-double DecodeBudget(const Offer& offer, absl::Time now) {
+// What a decode leaves for the iteration that brings its next token; `alone` is what it takes without training.
+double DecodeBudget(const Offer& offer, absl::Time now, double alone) {
   const double slack = SecondsUntil(offer.due, now), tpot = absl::ToDoubleSeconds(offer.tpot);
   if (slack == kInfinite || !std::isfinite(tpot)) return slack;
-  return std::min({slack, std::max(slack - kReserve * tpot, kTrainingShare * tpot), kMostTokens * tpot});
+  const bool tight = alone > kTight * tpot;
+  const double share = tight ? 0 : kTrainingShare, reserve = tight ? kTightReserve : kReserve;
+  return std::min({slack, std::max(slack - reserve * tpot, share * tpot), kMostTokens * tpot});
+}
+
+Bypass BypassOf(const Offer& offer) {
+  return offer.bypass ? Bypass::kYes : Bypass::kNo;
 }
 
 StepFeatures DecodeFeatures(const Offers& offers) {
   StepFeatures features;
   for (const Offer& offer : offers.spans) {
     if (offer.kind != SpanKind::kDecode) continue;
-    features.AddSpan(offer.kind, 1, offer.first_position);
+    features.AddSpan(offer.kind, 1, offer.first_position, BypassOf(offer));
     features.samples += 1;
   }
   return features;
@@ -50,7 +60,7 @@ StepFeatures FeaturesOf(const SchedulerInput& input, const Grants& grants) {
   StepFeatures features;
   for (const SpanGrant& grant : grants.spans) {
     const Offer& offer = *offers.at(grant.sequence);
-    features.AddSpan(offer.kind, grant.num_rows, offer.first_position);
+    features.AddSpan(offer.kind, grant.num_rows, offer.first_position, BypassOf(offer));
     if (offer.kind == SpanKind::kDecode) {
       features.samples += grant.num_rows;
     } else if (grant.num_rows == offer.ready_rows) {
@@ -67,7 +77,7 @@ double Budget(const SchedulerOptions& options, const SchedulerInput& input, doub
   for (const Offer& offer : input.inference.spans) {
     if (offer.due == absl::InfiniteFuture()) continue;
     if (offer.kind == SpanKind::kDecode) {
-      budget = std::min(budget, DecodeBudget(offer, input.now));
+      budget = std::min(budget, DecodeBudget(offer, input.now, inference));
     } else {
       prefills.push_back(&offer);
     }
@@ -90,30 +100,29 @@ class TrainingPlan {
   TrainingPlan(const CostModel& cost, const StepFeatures& inference, double limit)
       : cost_(cost), features_(inference), limit_(limit), seconds_(inference.empty() ? 0 : cost.Seconds(inference)) {}
 
-  double seconds() const { return seconds_; }
-
-  // The most of `most` forward rows that fit, or ride along where `free_only`; adds them.
-  int AddForward(const Offer& offer, int granted, int most, bool free_only) {
+  // Adds the forward rows, `most` at most, that fit at the least cost a row, where that is at most `dearest`.
+  int AddForward(const Offer& offer, int granted, int most, double dearest) {
     int taken = 0;
-    // Candidates are the curve's knots: between them the curve is straight, and whole windows run better than odd rows.
-    for (size_t i = kRowKnots.size() + 1; i-- > 0 && taken == 0;) {
+    double least = dearest;
+    // Candidates are the curve's knots: between them it is straight. The largest of equals: whole windows run better.
+    for (size_t i = 0; i <= kRowKnots.size(); ++i) {
       const int rows = i == kRowKnots.size() ? most : kRowKnots[i];
-      if (rows <= most && Fits(offer, granted, rows, free_only)) taken = rows;
+      if (rows > most) continue;
+      const double seconds = cost_.Seconds(With(offer, granted, rows));
+      const double row = (seconds - seconds_) / rows;
+      if (seconds > limit_ || row > least) continue;
+      taken = rows;
+      least = row;
     }
-    if (taken > 0) {
-      features_ = With(offer, granted, taken);
-      seconds_ = cost_.Seconds(features_);
-    }
+    if (taken > 0) Take(With(offer, granted, taken));
     return taken;
   }
 
-  bool AddUnit(int rows, int first_position) {
+  bool AddUnit(const TokenWindow& window) {
     StepFeatures with = features_;
-    with.AddBackward(rows, first_position);
-    const double seconds = cost_.Seconds(with);
-    if (seconds > limit_) return false;
-    features_ = with;
-    seconds_ = seconds;
+    with.AddBackward(window.num_rows(), window.begin);
+    if (cost_.Seconds(with) > limit_) return false;
+    Take(with);
     return true;
   }
 
@@ -124,11 +133,9 @@ class TrainingPlan {
     with.AddLoss(rows);
     return with;
   }
-
-  bool Fits(const Offer& offer, int granted, int rows, bool free_only) const {
-    const double seconds = cost_.Seconds(With(offer, granted, rows));
-    if (seconds > limit_) return false;
-    return !free_only || seconds - seconds_ <= kFreeRide * rows * cost_.SecondsPerRow();
+  void Take(const StepFeatures& features) {
+    features_ = features;
+    seconds_ = cost_.Seconds(features);
   }
 
   const CostModel& cost_;
@@ -137,12 +144,27 @@ class TrainingPlan {
   double seconds_;
 };
 
-void GrantUnits(const std::vector<BackwardOffer>& offers, TrainingPlan& plan, Grants& grants) {
+// Whether every unit on offer was granted.
+bool GrantUnits(const std::vector<BackwardOffer>& offers, TrainingPlan& plan, Grants& grants) {
+  bool all = true;
   for (const BackwardOffer& offer : offers) {
-    int units = 0;
-    // Where a unit's window lies in its sequence is not known here: it sees half of its rows on the mean.
-    while (units < static_cast<int>(offer.unit_rows.size()) && plan.AddUnit(offer.unit_rows[units], 0)) ++units;
-    if (units > 0) grants.backward.push_back({offer.sequence, units});
+    size_t units = 0;
+    while (units < offer.units.size() && plan.AddUnit(offer.units[units])) ++units;
+    if (units > 0) grants.backward.push_back({offer.sequence, static_cast<int>(units)});
+    all = all && units == offer.units.size();
+  }
+  return all;
+}
+
+// The least there is to grant: a unit, or where there is none a few rows.
+void ForceTraining(const std::vector<const Offer*>& spans, const std::vector<BackwardOffer>& backward, int rows,
+                   Plan& plan) {
+  if (!backward.empty()) {
+    plan.training.backward.push_back({backward[0].sequence, 1});
+    plan.forced_unit = true;
+  } else if (!spans.empty() && rows > 0) {
+    GrantRows(*spans[0], std::min(rows, kForcedRows), plan.training);
+    plan.forced_unit = true;
   }
 }
 
@@ -172,7 +194,7 @@ SchedulerOptions WithPrefillInTime(const SchedulerOptions& options, const Schedu
   int rows = options.max_prefill_rows;
   const auto seconds = [&](int prefill_rows) {
     StepFeatures features = decodes;
-    features.AddSpan(SpanKind::kPrefill, prefill_rows, prefill->first_position);
+    features.AddSpan(SpanKind::kPrefill, prefill_rows, prefill->first_position, BypassOf(*prefill));
     return input.cost->Seconds(features);
   };
   // Whole sixteenths: the kernels' own grain.
@@ -190,27 +212,31 @@ void PlanTrainingInTime(const SchedulerOptions& options, const SchedulerInput& i
   const std::vector<BackwardOffer>& backward = input.training.backward;
   if (spans.empty() && backward.empty()) return;
 
-  TrainingPlan training(*input.cost, inference, budget / (1 + input.cost->headroom()));
+  const double time = budget - absl::ToDoubleSeconds(input.outside);
+  TrainingPlan training(*input.cost, inference, time / (1 + input.cost->headroom()));
   std::vector<int> forward(spans.size(), 0);
-  const auto add_forward = [&](bool free_only) {
+  const auto add_forward = [&](double dearest) {
     for (size_t i = 0; i < spans.size() && rows > 0; ++i) {
       const int most = std::min(rows, spans[i]->ready_rows - forward[i]);
-      const int taken =
-          most > 0 && (free_only || forward[i] == 0) ? training.AddForward(*spans[i], forward[i], most, free_only) : 0;
+      const int taken = most > 0 ? training.AddForward(*spans[i], forward[i], most, dearest) : 0;
       forward[i] += taken;
       rows -= taken;
     }
   };
-  if (!inference.empty()) add_forward(true);
-  GrantUnits(backward, training, plan.training);
-  add_forward(false);
+  const double usual = input.cost->SecondsPerTrainedRow();
+  if (!inference.empty()) add_forward(usual);
+  const bool ran_dry = GrantUnits(backward, training, plan.training);
+  if (ran_dry) {
+    add_forward(kInfinite);
+  } else if (plan.training.backward.empty()) {
+    add_forward(usual);
+  }
   for (size_t i = 0; i < spans.size(); ++i) GrantRows(*spans[i], forward[i], plan.training);
   if (!plan.training.spans.empty() || !plan.training.backward.empty()) return;
 
-  const bool pressed = alone > 0.7 * budget;
-  if (input.starved_iterations >= kPatience && !pressed && !backward.empty()) {
-    plan.training.backward.push_back({backward[0].sequence, 1});
-    plan.forced_unit = true;
+  const bool pressed = alone > kPressed * budget;
+  if (input.starved_iterations >= kPatience && !pressed) {
+    ForceTraining(spans, backward, rows, plan);
   } else if (options.training_floor_rows > 0) {
     PlanTrainingRows(spans, backward, std::min(rows, options.training_floor_rows), input.num_layers, plan.training);
   }

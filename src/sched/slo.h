@@ -22,10 +22,14 @@ bool FollowsTargets(const SchedulerOptions& options, const SchedulerInput& input
 SchedulerOptions WithPrefillInTime(const SchedulerOptions& options, const SchedulerInput& input);
 
 // Grants training what fits beside plan.inference, which is fixed, and sets plan.budget. `rows`: what is left of
-// max_batch_rows. First the forward rows that ride along with the reading of the weights at less than half of what
-// their arithmetic alone would cost; then backward units, a job's whole run of them before the next job's, in the order
-// offered; then more forward rows. Where nothing fits for kPatience iterations though inference is not pressed, one
-// backward unit is granted all the same (plan.forced_unit).
+// max_batch_rows. First forward rows that ride along with inference's reading of the weights, as many as cost least a
+// row, where that is less than they cost in iterations of their own; then backward units, a job's whole run of them
+// before the next job's, in the order offered; and where those run dry, more forward rows. Forward that does not ride
+// along waits otherwise: small windows cost more, and what they would use up is not lost, but ends the iteration
+// sooner.
+//
+// Where nothing fits for kPatience iterations though inference is not pressed, the least there is is granted all the
+// same (plan.forced_unit). So no job starves, and a cost model that is wrong about a kind of work comes to see it.
 void PlanTrainingInTime(const SchedulerOptions& options, const SchedulerInput& input,
                         const std::vector<const Offer*>& spans, int rows, Plan& plan);
 

@@ -18,9 +18,10 @@ void AddAt(const KnotPosition& at, std::array<double, N>& weights) {
 
 }  // namespace
 
-void StepFeatures::AddSpan(SpanKind kind, int num_rows, int first_position) {
+void StepFeatures::AddSpan(SpanKind kind, int num_rows, int first_position, Bypass bypass) {
   rows += num_rows;
   spans += 1;
+  if (bypass == Bypass::kYes || kind == SpanKind::kTrainForward) bypasses += 1;
   (kind == SpanKind::kDecode ? decode_context : prefill_pairs) += Pairs(num_rows, first_position);
   if (kind == SpanKind::kTrainForward) training_rows += num_rows;
 }
@@ -39,7 +40,8 @@ void StepFeatures::AddBackward(int num_rows, int first_position) {
 StepFeatures FeaturesOf(const Batch& batch, int num_units) {
   StepFeatures features;
   for (const Span& span : batch.spans) {
-    features.AddSpan(span.kind, span.num_rows, span.first_position);
+    features.AddSpan(span.kind, span.num_rows, span.first_position,
+                     span.adapter.is_base() ? Bypass::kNo : Bypass::kYes);
     if (span.kind != SpanKind::kTrainForward && span.kind != SpanKind::kEvaluate) continue;
     const auto first = batch.labels.begin() + span.first_row;
     features.AddLoss(static_cast<int>(

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "tandem/batch.h"
 
@@ -33,9 +34,12 @@ KnotPosition Locate(const std::array<int, N>& knots, double size) {
   return {low, 1 - part, part};
 }
 
+enum class Bypass : uint8_t { kNo, kYes };  // whether rows run through an adapter; training's always do
+
 struct StepFeatures {
   double rows = 0;            // packed, of all spans: one pass over the weights
   double spans = 0;           // sequences that have rows
+  double bypasses = 0;        // of these: through an adapter, training's included
   double decode_context = 0;  // tokens that decode rows attend to, summed
   double prefill_pairs = 0;   // (row, token it attends to), of all other spans
   double samples = 0;         // rows that need logits
@@ -46,7 +50,7 @@ struct StepFeatures {
   double backward_pairs = 0;
   double backward_rows = 0;  // rows times layers; for reports, costs are in `backward`
 
-  void AddSpan(SpanKind kind, int num_rows, int first_position);
+  void AddSpan(SpanKind kind, int num_rows, int first_position, Bypass bypass = Bypass::kNo);
   void AddLoss(int learned_rows);  // of a span that was added as training
   void AddBackward(int num_rows, int first_position);
   bool empty() const { return rows == 0 && backward_rows == 0; }

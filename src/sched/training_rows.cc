@@ -35,8 +35,8 @@ int64_t GrantBackward(const std::vector<BackwardOffer>& offers, int64_t budget, 
   for (bool progress = true; progress;) {
     progress = false;
     for (size_t i = 0; i < offers.size(); ++i) {
-      if (units[i] == static_cast<int>(offers[i].unit_rows.size())) continue;
-      const int64_t cost = offers[i].unit_rows[units[i]];
+      if (units[i] == static_cast<int>(offers[i].units.size())) continue;
+      const int64_t cost = offers[i].units[units[i]].num_rows();
       if (any && spent + cost > budget) continue;
       spent += cost;
       ++units[i];

@@ -57,7 +57,7 @@ SimulationResult Simulate(const CostModel& cost, Policy policy, const std::vecto
   SimulatedTraining training({options.num_layers, options.sample_tokens, options.backward_window}, &pool, &ids);
   NoWork none;
   WorkSource* const second = options.training ? static_cast<WorkSource*>(&training) : &none;
-  CostModel learned = cost;
+  CostModel learned = options.believed != nullptr ? *options.believed : cost;
   Scheduler scheduler({.inference = &inference,
                        .training = second,
                        .pool = &pool,

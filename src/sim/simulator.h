@@ -24,6 +24,7 @@ struct SimulationOptions {
   absl::Duration warm_up = absl::ZeroDuration();  // requests that arrive and tokens that come before do not count
   absl::Duration limit = absl::Hours(1);          // the simulation ends then, served or not
   uint64_t seed = 1;
+  const CostModel* believed = nullptr;  // what the scheduler starts from; null: what iterations take
 };
 
 struct SimulationResult {
@@ -38,7 +39,7 @@ struct SimulationResult {
   double generated_per_second() const { return seconds > 0 ? static_cast<double>(generated_tokens) / seconds : 0; }
 };
 
-// Iterations take what `cost` says, with noise; the scheduler starts from the same model and learns. Ends when the last
+// Iterations take what `cost` says, with noise; the scheduler learns from them. Ends when the last
 // request does, at options.limit at the latest; without a request at the limit. The same input gives the same result.
 SimulationResult Simulate(const CostModel& cost, Policy policy, const std::vector<TraceRequest>& trace,
                           const SimulationOptions& options);

@@ -121,8 +121,8 @@ Offers SimulatedTraining::CollectOffers(absl::Time now) const {
                             .arrival = {}});
   }
   if (backward_.id == 0) return offers;
-  BackwardOffer offer{.job = 1, .sequence = backward_.id, .unit_rows = {}};
-  for (int unit = backward_.done; unit < units(); ++unit) offer.unit_rows.push_back(WindowOf(unit).num_rows());
+  BackwardOffer offer{.job = 1, .sequence = backward_.id, .units = {}};
+  for (int unit = backward_.done; unit < units(); ++unit) offer.units.push_back(WindowOf(unit));
   offers.backward.push_back(std::move(offer));
   return offers;
 }

@@ -1,25 +1,13 @@
-// What a simulation serves: requests with their times of arrival, from a file or drawn.
+// Requests that are drawn rather than recorded: what a simulation serves where no trace is given.
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/trace.h"
 
 namespace tandem::sim {
-
-struct TraceRequest {
-  absl::Duration arrival;  // from the start of the trace
-  int prompt_tokens = 0, output_tokens = 0;
-  std::string adapter;
-};
-
-// CSV of arrival_seconds,prompt_tokens,output_tokens[,adapter], with or without a line of headings; or JSON lines of
-// {"arrival", "prompt_tokens", "output_tokens", "adapter"}. INVALID_ARGUMENT names file and line where a field is
-// missing (a hole) or no number, where a length is below 1, and where an arrival lies before the one above it.
-absl::StatusOr<std::vector<TraceRequest>> ParseTrace(const std::string& name, const std::string& text);
 
 struct ArrivalOptions {
   double rate = 1;  // requests a second

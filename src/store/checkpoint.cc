@@ -90,4 +90,9 @@ absl::StatusOr<TensorView> Checkpoint::Find(std::string_view name) const {
   return absl::NotFoundError(absl::StrCat("no ", QuoteTensorName(name), SuggestNames(name, names_)));
 }
 
+void Checkpoint::DoneWith(std::string_view name) const {
+  const auto found = shard_of_.find(name);
+  if (found != shard_of_.end()) found->second->DoneWith(name);
+}
+
 }  // namespace tandem

@@ -221,6 +221,13 @@ absl::Status SafetensorsFile::CheckCoverage() const {
   return Bad(absl::StrCat(data_.size() - covered, " bytes after the last tensor, want none"));
 }
 
+void SafetensorsFile::DoneWith(std::string_view name) const {
+  const auto found = entries_.find(name);
+  if (found != entries_.end())
+    file_.DropPages(found->second.begin + (data_.data() - file_.bytes().data()),
+                    found->second.end - found->second.begin);
+}
+
 absl::StatusOr<TensorView> SafetensorsFile::Find(std::string_view name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) {

@@ -35,6 +35,10 @@ class SafetensorsFile {
   // (want F32, BF16, F16 or I32) or the rank (want at most 4) that Tandem does not read.
   absl::StatusOr<TensorView> Find(std::string_view name) const;
 
+  // The tensor's bytes have been read and are not soon wanted again: they no longer count as this process's memory.
+  // They can still be read. Nothing where there is no such tensor.
+  void DoneWith(std::string_view name) const;
+
   bool Contains(std::string_view name) const { return entries_.find(name) != entries_.end(); }
 
   const std::vector<std::string>& names() const { return names_; }  // sorted
@@ -72,8 +76,9 @@ class Checkpoint {
   // shard lacks is INVALID_ARGUMENT; tensors of a shard that the index does not list are not seen.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& directory);
 
-  // As SafetensorsFile::Find; valid while this object lives.
+  // As those of SafetensorsFile; views are valid while this object lives.
   absl::StatusOr<TensorView> Find(std::string_view name) const;
+  void DoneWith(std::string_view name) const;
   bool Contains(std::string_view name) const { return shard_of_.find(name) != shard_of_.end(); }
 
   const std::vector<std::string>& names() const { return names_; }  // sorted

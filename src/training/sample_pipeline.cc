@@ -54,8 +54,8 @@ void SamplePipeline::AppendOffers(Offers& offers) const {
   }
   if (runs_.empty() || runs_.front().in_forward() || runs_.front().recomputes()) return;
   const Run& run = runs_.front();
-  BackwardOffer offer{.job = options_.job, .sequence = run.id, .unit_rows = {}};
-  for (int k = run.backward_units; k < UnitsOf(run); ++k) offer.unit_rows.push_back(WindowOf(run, k).num_rows());
+  BackwardOffer offer{.job = options_.job, .sequence = run.id, .units = {}};
+  for (int k = run.backward_units; k < UnitsOf(run); ++k) offer.units.push_back(WindowOf(run, k));
   offers.backward.push_back(std::move(offer));
 }
 

@@ -1,4 +1,5 @@
 // The figures of tandem bench: percentiles, histograms, arrivals, lengths, goodput, and a load on a real server.
+#include <algorithm>
 #include <cmath>
 
 #include "base/file.h"
@@ -145,12 +146,40 @@ TEST(ReportTest, GoodputCountsWhatKeepsEveryLimit) {
   EXPECT_DOUBLE_EQ(ToJson(report)["goodput"]["requests_per_second"].get<double>(), 1);
 }
 
+TEST(ReportTest, WhatIsDueInTheWarmUpDoesNotCount) {
+  LoadResult result;
+  result.elapsed = absl::Seconds(2);
+  result.traces = {Trace(50, 11, 150), Trace(50, 11, 150)};
+  result.traces[1].due = absl::Milliseconds(600);
+  const Report report = Evaluate(result, {}, absl::Milliseconds(500));
+  EXPECT_EQ(report.sent, 1);
+  EXPECT_DOUBLE_EQ(report.seconds, 1.5);
+}
+
+TEST(ReportTest, EveryRequestHasALine) {
+  LoadResult result;
+  result.traces = {Trace(50, 11, 150), {.status = absl::ResourceExhaustedError("full")}};
+  const std::string lines = RequestLines(result, {.tpot = absl::Milliseconds(5)});
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 2);
+  EXPECT_THAT(lines, HasSubstr(R"("ttft_ms":50.0,"tpot_ms":10.0,"e2e_ms":150.0,"good":false})"));
+  EXPECT_THAT(lines, HasSubstr(R"("error":"RESOURCE_EXHAUSTED: full")"));
+}
+
+TEST(RequestsTest, ATraceHasItsLengthsAndAdapters) {
+  const auto requests = TraceRequests({{.prompt_tokens = 7, .output_tokens = 2, .adapter = "support"}}, 0, 1);
+  ASSERT_EQ(requests.size(), 1u);
+  EXPECT_EQ(requests[0].tokens().ids_size(), 7);
+  EXPECT_EQ(requests[0].stopping().max_tokens(), 2);
+  EXPECT_TRUE(requests[0].stopping().ignore_eos());
+  EXPECT_EQ(requests[0].adapter(), "support");
+}
+
 class LoadTest : public testing::Test {
  protected:
   LoadTest() {
     GrpcServerOptions options;
     options.port = 0;
-    auto server = GrpcServer::Start(options, engine_.parts());
+    auto server = GrpcServer::Start(options, engine_.host());
     CHECK(server.ok()) << server.status();
     server_ = *std::move(server);
     daemon_.server = "127.0.0.1:" + std::to_string(server_->port());
@@ -196,6 +225,15 @@ TEST_F(LoadTest, OpenLoadSendsAtItsOwnTimes) {
     EXPECT_NEAR(absl::ToDoubleMilliseconds(result->traces[i].due), 0.5 * static_cast<double>(i + 1), 1e-6);
     EXPECT_GE(result->traces[i].sent, result->traces[i].due);
   }
+}
+
+TEST_F(LoadTest, ATracesArrivalsAreKept) {
+  LoadGenerator load(daemon_);
+  const std::vector<absl::Duration> arrivals = {absl::Milliseconds(1), absl::Milliseconds(1), absl::Milliseconds(7)};
+  const auto result = load.Run(Requests(3), {.arrival = Arrival::kOpen, .arrivals = arrivals}, [](const auto&) {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->traces.size(), arrivals.size());
+  for (size_t i = 0; i < arrivals.size(); ++i) EXPECT_EQ(result->traces[i].due, arrivals[i]);
 }
 
 TEST_F(LoadTest, StopCancelsWhatIsUnderWay) {

@@ -29,7 +29,7 @@ class BinaryTest : public testing::Test {
   BinaryTest() {
     GrpcServerOptions options;
     options.port = 0;
-    auto server = GrpcServer::Start(options, engine_.parts());
+    auto server = GrpcServer::Start(options, engine_.host());
     CHECK(server.ok()) << server.status();
     server_ = *std::move(server);
     engine_.inference.on_generate = [](const FakeInference::Running& running) {
@@ -228,6 +228,19 @@ TEST_F(BinaryTest, JobsAdaptersAndStatusAsText) {
   EXPECT_THAT(Run("adapters list" + Server()).out, HasSubstr("q_proj,v_proj"));
   EXPECT_EQ(Run("adapters unload support" + Server()).out, "unloaded support\n");
   EXPECT_THAT(Run("status" + Server()).out, HasSubstr("demo, 5.0M parameters, bf16, context 512 tokens"));
+}
+
+TEST_F(BinaryTest, ModelsAsText) {
+  EXPECT_THAT(Run("models" + Server()).out, HasSubstr("demo   ready        5.0M  bf16       512"));
+  EXPECT_THAT(Run("models show demo" + Server()).out, HasSubstr("path        models/demo\n"));
+  EXPECT_EQ(Run("models load models/other" + Server()).err,
+            "tandem: model 'demo' is loaded and one is served at a time, want it unloaded first: tandem models unload "
+            "demo (FAILED_PRECONDITION)\n");
+  EXPECT_EQ(Run("models unload demo --grace 0.5" + Server()).out, "unloaded demo\n");
+  EXPECT_EQ(Run("models" + Server()).out, "no model is loaded: tandem models load PATH\n");
+  EXPECT_THAT(Run("status" + Server()).out, HasSubstr("no model serves"));
+  EXPECT_THAT(Run("models load models/other --as mine" + Server()).out, StartsWith("loaded mine in 0.0 s: 5.0M"));
+  EXPECT_THAT(Run("models list" + Server()).out, HasSubstr("mine"));
 }
 
 TEST_F(BinaryTest, TheServerMayComeFromTheEnvironment) {

@@ -140,6 +140,8 @@ TEST(EmulatedKernelDeathTest, AccessOutsideOfAllocationsIsReported) {
       },
       "outside of every allocation.*WriteKernel");
   EXPECT_DEATH(*static_cast<volatile float*>(x.data()) = 1, "the host touched device memory");
+  alignas(256) float host[2] = {};  // not at its beginning: see CheckArgument
+  EXPECT_DEATH(LaunchWriteAt(&host[1]), "an argument of .*WriteKernel.* holds an address of pageable host memory");
 }
 
 TEST(EmulatedRuntimeTest, WorkRunsWhenSomebodyWaits) {

@@ -1,4 +1,8 @@
 // Kernels and copies as work of a stream.
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <string>
@@ -42,6 +46,26 @@ cudaError_t EnqueueKernel(const cudaLaunchConfig_t& config, const void* function
                        ++kernels_run;
                        CheckGuards(NameOf(launch.function).c_str());
                      });
+}
+
+void CheckArgument(const void* function, const void* argument, size_t bytes) {
+  constexpr uintptr_t kPage = 4096, kUserEnd = uintptr_t{1} << 47;
+  const std::lock_guard lock(Lock());
+  for (size_t at = 0; at + sizeof(uintptr_t) <= bytes; at += sizeof(uintptr_t)) {
+    uintptr_t word;
+    std::memcpy(&word, static_cast<const char*>(argument) + at, sizeof(word));
+    // A bool and the padding behind it may look like the address that was there before, but for its last byte.
+    if (word % 4 != 0 || word % 256 == 0) continue;
+    const void* address = reinterpret_cast<const void*>(word);
+    if (word < kUserEnd >> 15 || word >= kUserEnd || IsDeviceMemory(address) || IsPinned(address)) continue;
+    unsigned char resident;
+    if (mincore(reinterpret_cast<void*>(word / kPage * kPage), 1, &resident) != 0)
+      continue;  // two numbers side by side
+    std::fprintf(stderr,
+                 "cuda emulation: an argument of %s holds an address of pageable host memory, at its byte %zu\n",
+                 NameOf(function).c_str(), at);
+    std::abort();
+  }
 }
 
 int64_t KernelsRun() {

@@ -19,7 +19,9 @@ namespace {
 
 constexpr size_t kPage = 4096, kAlignment = 256, kGuardBytes = 256;
 constexpr size_t kAddresses = size_t{1} << 38;  // never used twice, so that a freed pointer stays a fault
-constexpr size_t kMostPoisoned = size_t{64} << 20;
+// Pages that were touched cost time whenever access to them changes. So of large blocks (weights, workspaces) only the
+// beginning is poisoned, and the host is not kept from them.
+constexpr size_t kLarge = size_t{1} << 20;
 constexpr unsigned char kGuard = 0xa5;
 
 struct Allocation {
@@ -32,7 +34,8 @@ struct Memory {
   std::map<char*, Allocation> device;
   std::map<const char*, size_t> pinned, registered;
   size_t charged = 0;
-  int access_depth = 0;
+  int access_depth = 0, accesses = 0;
+  bool open = false;  // whether the blocks can be touched
   struct sigaction previous = {};
 };
 Memory& State() {
@@ -81,6 +84,12 @@ void Protect(const Allocation& allocation, int protection) {
   }
 }
 
+void ProtectSmall(int protection) {
+  for (const auto& [block, allocation] : State().device) {
+    if (allocation.bytes <= kLarge) Protect(allocation, protection);
+  }
+}
+
 // The block lies at the end of its pages: what runs over it by more than the alignment faults.
 char* BlockOf(const Allocation& allocation) {
   return allocation.pages + allocation.page_bytes - RoundUp(allocation.bytes, kAlignment);
@@ -105,13 +114,18 @@ bool Contains(const Ranges& ranges, const void* data) {
 }  // namespace
 
 DeviceAccess::DeviceAccess() {
-  if (State().access_depth++ > 0) return;
-  for (const auto& [block, allocation] : State().device) Protect(allocation, PROT_READ | PROT_WRITE);
+  if (State().access_depth++ > 0 || State().open) return;
+  ProtectSmall(PROT_READ | PROT_WRITE);
+  State().open = true;
 }
 
 DeviceAccess::~DeviceAccess() {
-  if (--State().access_depth > 0) return;
-  for (const auto& [block, allocation] : State().device) Protect(allocation, PROT_NONE);
+  // With hundreds of blocks this is most of the time that a model takes, so it is done often at first, then now and
+  // then.
+  constexpr int kOften = 200, kSeldom = 16;
+  if (--State().access_depth > 0 || (++State().accesses > kOften && State().accesses % kSeldom != 0)) return;
+  ProtectSmall(PROT_NONE);
+  State().open = false;
 }
 
 bool IsDeviceMemory(const void* data) {
@@ -163,7 +177,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   cuda_emulation::Protect(allocation, PROT_READ | PROT_WRITE);
   char* block = cuda_emulation::BlockOf(allocation);
   std::memset(block - kGuardBytes, cuda_emulation::kGuard, kGuardBytes);
-  std::memset(block, 0xff, std::min(bytes, cuda_emulation::kMostPoisoned));  // NaN in every float type
+  std::memset(block, 0xff, std::min(bytes, cuda_emulation::kLarge));  // NaN in every float type
   std::memset(block + bytes, cuda_emulation::kGuard, allocation.charged - bytes);
   State().device[block] = allocation;
   *data = block;

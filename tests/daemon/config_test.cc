@@ -93,7 +93,6 @@ TEST(ConfigTest, OverridesComeAfterTheFile) {
 }
 
 TEST(ConfigTest, RefusesWhatDoesNotFitTogether) {
-  EXPECT_THAT(Error("log: {level: info}"), HasSubstr("tandem.yaml: model.path is missing, want a model's directory"));
   EXPECT_THAT(Error("{model: {path: m}, kv: {capacity_tokens: 100}}"),
               HasSubstr("kv.capacity_tokens is 100, want a multiple of kv.block_size, 16"));
   EXPECT_THAT(Error("{model: {path: m}, adapters: {load: [{name: a/b, path: p}]}}"),

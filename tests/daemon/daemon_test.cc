@@ -21,26 +21,15 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
-class FakeRuntime : public Runtime {
- public:
-  explicit FakeRuntime(FakeEngine* engine, std::function<void(absl::Duration)> on_drain)
-      : engine_(engine), on_drain_(std::move(on_drain)) {}
-  ServeParts parts() override { return engine_->parts(); }
-  absl::Status Start() override { return absl::OkStatus(); }
-  void Drain(absl::Duration grace) override { on_drain_(grace); }
-
- private:
-  FakeEngine* const engine_;
-  const std::function<void(absl::Duration)> on_drain_;
-};
-
 class DaemonTest : public testing::Test {
  protected:
   DaemonTest() {
     CHECK(::pipe(stop_pipe_) == 0);
-    hooks_.make_runtime = [this](const Config&) -> absl::StatusOr<std::unique_ptr<Runtime>> {
-      if (!runtime_error_.ok()) return runtime_error_;
-      return std::make_unique<FakeRuntime>(&engine_, [this](absl::Duration grace) { on_drain_(grace); });
+    hooks_.load_model = [this](const Config&, const ModelSource&,
+                               const LoadProgress& progress) -> absl::StatusOr<std::unique_ptr<LoadedModel>> {
+      RETURN_IF_ERROR(on_load_(progress));
+      return std::make_unique<FakeModel>(&engine_,
+                                         [this](absl::Duration grace, std::string_view) { on_drain_(grace); });
     };
     hooks_.stop_fd = stop_pipe_[0];
     hooks_.on_ready = [this](int port) { ready_.set_value(port); };
@@ -63,7 +52,7 @@ class DaemonTest : public testing::Test {
   void Signal() { CHECK(::write(stop_pipe_[1], "x", 1) == 1); }
 
   FakeEngine engine_;
-  absl::Status runtime_error_;
+  std::function<absl::Status(const LoadProgress&)> on_load_ = [](const LoadProgress&) { return absl::OkStatus(); };
   std::function<void(absl::Duration)> on_drain_ = [](absl::Duration) {};
   std::function<void()> on_second_signal_ = [] {};
   int stop_pipe_[2];
@@ -116,14 +105,11 @@ TEST_F(DaemonTest, ASecondSignalStopsAtOnce) {
 TEST_F(DaemonTest, ATakenPortIsOneLineAndExitCodeOne) {
   GrpcServerOptions options;
   options.port = 0;
-  const auto other = GrpcServer::Start(options, engine_.parts());
+  const auto other = GrpcServer::Start(options, engine_.host());
   ASSERT_TRUE(other.ok()) << other.status();
   const std::string port = std::to_string((*other)->port());
-  bool drained = false;
-  on_drain_ = [&](absl::Duration) { drained = true; };
   EXPECT_EQ(Run({"--config", config_, "--set", "server.port=" + port}), 1);
   EXPECT_EQ(err_.str(), "tandemd: cannot listen on 127.0.0.1:" + port + ": Address already in use\n");
-  EXPECT_TRUE(drained);
 }
 
 TEST_F(DaemonTest, ABrokenConfigurationIsOneLineAndExitCodeOne) {
@@ -137,9 +123,40 @@ TEST_F(DaemonTest, AMissingModelIsOneLineAndExitCodeOne) {
 }
 
 TEST_F(DaemonTest, AModelThatDoesNotLoadIsOneLineAndExitCodeOne) {
-  runtime_error_ = absl::InvalidArgumentError("models/demo/config.json: hidden_size is missing, want an integer");
+  on_load_ = [](const LoadProgress&) {
+    return absl::InvalidArgumentError("models/demo/config.json: hidden_size is missing, want an integer");
+  };
   EXPECT_EQ(Run({"--config", config_}), 1);
   EXPECT_EQ(err_.str(), "tandemd: models/demo/config.json: hidden_size is missing, want an integer\n");
+}
+
+TEST_F(DaemonTest, ASignalEndsTheLoadingAndTheDaemon) {
+  std::promise<void> loading;
+  on_load_ = [&](const LoadProgress& progress) {
+    loading.set_value();
+    while (true) RETURN_IF_ERROR(progress(0.5));
+  };
+  std::future<int> code = std::async(std::launch::async, [&] { return Run({"--config", config_}); });
+  loading.get_future().wait();
+  Signal();
+  EXPECT_EQ(code.get(), 0);
+  EXPECT_EQ(err_.str(), "");
+}
+
+TEST_F(DaemonTest, WithoutAModelItIsReadyAndSaysSoToCallers) {
+  std::future<int> code = std::async(std::launch::async, [&] {
+    return Run({"--config", config_, "--set", "model.path="});
+  });
+  const auto channel =
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(ready_.get_future().get()), grpc::InsecureChannelCredentials());
+  grpc::ClientContext context;
+  v1::GenerateRequest request;
+  request.set_text("hi");
+  const grpc::Status refused = v1::Inference::NewStub(channel)->Generate(&context, request)->Finish();
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error_message(), HasSubstr("tandem models load PATH"));
+  Signal();
+  EXPECT_EQ(code.get(), 0);
 }
 
 TEST_F(DaemonTest, CheckConfigServesNothing) {

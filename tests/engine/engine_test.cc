@@ -25,13 +25,21 @@ class EngineTest : public testing::Test {
     std::filesystem::remove_all(directory);
   }
 
-  std::unique_ptr<Engine> MakeEngine(int kv_tokens = 4096, bool prefix_cache = true) {
+  EngineOptions Options() const {
     EngineOptions options;
     options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
     options.threads = 2;
+    options.kv_capacity_tokens = 4096;
+    options.adapters_directory = directory.string();
+    return options;
+  }
+  std::unique_ptr<Engine> MakeEngine(int kv_tokens = 4096, bool prefix_cache = true) {
+    EngineOptions options = Options();
     options.kv_capacity_tokens = kv_tokens;
     options.inference.prefix_cache = prefix_cache;
-    options.adapters_directory = directory.string();
+    return MakeEngine(options);
+  }
+  static std::unique_ptr<Engine> MakeEngine(const EngineOptions& options) {
     auto created = Engine::Create(options);
     EXPECT_TRUE(created.ok()) << created.status();
     (*created)->Start();
@@ -76,6 +84,14 @@ class EngineTest : public testing::Test {
     return spec;
   }
 
+  static std::vector<double> Losses(const std::vector<JobEvent>& events) {
+    std::vector<double> losses;
+    for (const JobEvent& event : events) {
+      if (event.kind == JobEventKind::kStep) losses.push_back(event.loss);
+    }
+    return losses;
+  }
+
   std::shared_ptr<RecordingWatcher> Watch(const std::string& id) {
     auto watcher = std::make_shared<RecordingWatcher>();
     EXPECT_TRUE(engine->WatchJob(id, 1, watcher).ok());
@@ -108,16 +124,9 @@ TEST_F(EngineTest, GreedyTokensAreTheSameWithAndWithoutTrainingBeside) {
 }
 
 TEST_F(EngineTest, LossesAreTheSameWithAndWithoutInferenceBeside) {
-  const auto losses = [](const std::vector<JobEvent>& events) {
-    std::vector<double> all;
-    for (const JobEvent& event : events) {
-      if (event.kind == JobEventKind::kStep) all.push_back(event.loss);
-    }
-    return all;
-  };
   const auto alone = engine->CreateJob(Job("alone", 12));
   ASSERT_TRUE(alone.ok()) << alone.status();
-  const std::vector<double> want = losses(Watch(alone->id)->Wait());
+  const std::vector<double> want = Losses(Watch(alone->id)->Wait());
   ASSERT_EQ(want.size(), 12u);
   EXPECT_LT(want.back(), want.front());
 
@@ -126,11 +135,53 @@ TEST_F(EngineTest, LossesAreTheSameWithAndWithoutInferenceBeside) {
   const auto watcher = Watch(beside->id);
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int i = 0; i < 6; ++i) sinks.push_back(Start(Request(std::string(1 + 40 * i, 'a'), 64)));
-  const std::vector<double> got = losses(watcher->Wait());
+  const std::vector<double> got = Losses(watcher->Wait());
   for (const auto& sink : sinks) sink->Wait();
-  // The same sums over rows in the same order; only the double that adds up windows' losses may group them otherwise.
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-12 * want[i]) << "step " << i + 1;
+  EXPECT_EQ(got, want);
+}
+
+TEST_F(EngineTest, LossesAreTheSameWhereBackwardGivesWayToRequests) {
+  const auto alone = engine->CreateJob(Job("alone", 60));
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  const std::vector<double> want = Losses(Watch(alone->id)->Wait());
+
+  EngineOptions options = Options();
+  options.slo = {.ttft = absl::Seconds(1), .tpot = absl::Milliseconds(20)};
+  options.scheduler.max_iteration = absl::Milliseconds(50);
+  engine = MakeEngine(options);
+  const auto beside = engine->CreateJob(Job("beside", 60));
+  ASSERT_TRUE(beside.ok()) << beside.status();
+  const auto watcher = Watch(beside->id);
+  const auto runs = [&] { return engine->GetJob(beside->id)->state == JobState::kRunning; };
+  watcher->WaitForStep(1);
+  while (runs()) Tokens(Request("A", 2));
+  EXPECT_EQ(Losses(watcher->Wait()), want);
+  EXPECT_GT(engine->GetStatus().scheduler.yields, 0);
+}
+
+TEST_F(EngineTest, ProfilesInIdleTimeBetweenRequestsAndKeepsWhatItLearned) {
+  EngineOptions options = Options();
+  options.cost_directory = (directory / "cost").string();
+  options.profile_limit = absl::Milliseconds(200);
+  engine = MakeEngine(options);
+  const auto state = [&] { return engine->GetStatus().scheduler.cost_model; };
+  while (state() != "profile") EXPECT_EQ(Tokens(Request("A", 2)).size(), 2u);
+  engine = MakeEngine(options);
+  Tokens(Request("A", 2));
+  EXPECT_EQ(state(), "file");
+}
+
+TEST_F(EngineTest, APriorityHasTheTargetsOfItsClass) {
+  EngineOptions options = Options();
+  options.slo_classes[-1] = {.ttft = absl::Hours(1), .tpot = absl::Hours(1)};
+  engine = MakeEngine(options);
+  Tokens(Request("A", 2));
+  EXPECT_EQ(engine->GetStatus().scheduler.slo_requests, 0);
+  GenerateRequest urgent = Request("A", 2);
+  urgent.priority = -1;
+  Tokens(std::move(urgent));
+  Tokens(Request("A", 2));
+  EXPECT_EQ(engine->GetStatus().scheduler.slo_requests, 1);
 }
 
 TEST_F(EngineTest, LossesAreTheSameThoughRequestsTakeTrainingsBlocks) {

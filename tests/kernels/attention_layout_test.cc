@@ -79,27 +79,29 @@ TEST(Swizzle, LdMatrixMeetsEveryBankOnce) {
 
 const PlanOptions kOptions{.group = 4, .num_kv_heads = 2};
 
-// Every packed row that a plan gives to the prefill kernel, and how often.
-std::map<std::pair<int, int>, int> PrefillRows(const AttentionPlan& plan, const std::vector<AttentionSpan>& spans,
-                                               const PlanOptions& options) {
+// Spans are told apart by their first positions here. Every packed row that a plan gives to the prefill kernel, and how
+// often.
+std::map<std::pair<int, int>, int> PrefillRows(const AttentionPlan& plan, const PlanOptions& options) {
   std::map<std::pair<int, int>, int> rows;
   for (const RowTile& tile : plan.prefill) {
-    const int end = std::min(tile.first + options.prefill_rows, spans[tile.span].num_rows * options.group);
-    for (int row = tile.first; row < end; ++row) ++rows[{tile.span, row}];
+    const int end = std::min(tile.first + options.prefill_rows, tile.span.num_rows * options.group);
+    for (int row = tile.first; row < end; ++row) ++rows[{tile.span.first_position, row}];
   }
   return rows;
 }
 
 TEST(WorkPlan, SpansGoWhereTheyBelong) {
-  const std::vector<AttentionSpan> spans = {
-      {.num_rows = 1, .first_position = 10}, {.num_rows = 100}, {.num_rows = 4, .first_position = 50}, {.num_rows = 5}};
+  const std::vector<AttentionSpan> spans = {{.num_rows = 1, .first_position = 10},
+                                            {.num_rows = 100},
+                                            {.num_rows = 4, .first_position = 50},
+                                            {.num_rows = 5, .first_position = 3}};
   const AttentionPlan plan = PlanAttention(spans, kOptions);
-  const auto rows = PrefillRows(plan, spans, kOptions);
+  const auto rows = PrefillRows(plan, kOptions);
   EXPECT_EQ(rows.size(), (100u + 5) * 4);
   for (const auto& [row, times] : rows) EXPECT_EQ(times, 1) << row.second;
   ASSERT_EQ(plan.decode.size(), 2u);
-  EXPECT_EQ(plan.decode[0].span, 0);
-  EXPECT_EQ(plan.decode[1].span, 2);
+  EXPECT_EQ(plan.decode[0].span.first_position, 10);
+  EXPECT_EQ(plan.decode[1].span.first_position, 50);
   EXPECT_EQ(plan.decode[1].num_rows, 16);
   EXPECT_EQ(plan.decode[1].partial, -1);
   EXPECT_TRUE(plan.combine.empty());
@@ -111,7 +113,7 @@ TEST(WorkPlan, DeterministicMeansOneKernel) {
   options.deterministic = true;
   const AttentionPlan plan = PlanAttention(spans, options);
   EXPECT_TRUE(plan.decode.empty());
-  EXPECT_EQ(PrefillRows(plan, spans, options).size(), 16u);
+  EXPECT_EQ(PrefillRows(plan, options).size(), 16u);
 }
 
 TEST(WorkPlan, SplitsCoverWhatARowSees) {
@@ -151,7 +153,7 @@ TEST(WorkPlan, PartialRowsAreNobodyElses) {
   for (const CombineItem& combine : plan.combine) {
     int split = 0;
     for (const DecodeItem& item : plan.decode) {
-      if (item.span != combine.span) continue;
+      if (item.span.first_position != combine.span.first_position) continue;
       EXPECT_EQ(item.partial, combine.partial + split++ * kOptions.num_kv_heads * combine.num_rows);
     }
     EXPECT_EQ(split, combine.num_splits);
@@ -172,8 +174,8 @@ TEST(WorkPlan, TilesWithTheMostKeysComeFirst) {
   const std::vector<AttentionSpan> spans = {{.num_rows = 70}, {.num_rows = 40, .first_position = 500}};
   const AttentionPlan plan = PlanAttention(spans, kOptions);
   ASSERT_EQ(plan.prefill.size(), 5u);
-  EXPECT_EQ(plan.prefill.front().span, 1);
-  EXPECT_EQ(plan.prefill.back().span, 0);
+  EXPECT_EQ(plan.prefill.front().span.first_position, 500);
+  EXPECT_EQ(plan.prefill.back().span.first_position, 0);
   EXPECT_EQ(plan.prefill.back().first, 0);
 }
 

@@ -120,6 +120,10 @@ int32_t LabelOf(const Case& c, int64_t row);
 std::vector<Case> CorrectnessCases(Op op);
 // The shapes of one layer of a 1.1 G parameter Llama (hidden 2048, ffn 5632, 32 / 4 heads of 64, vocabulary 32000).
 std::vector<Case> SpeedCases(Op op);
+// For a device with hundreds of times the throughput: one layer of Llama 3.1 8B (hidden 4096, ffn 14336, 32 / 8 heads
+// of 128, vocabulary 128256) in bf16, decode to long prompts. Attention is of whole prompts and of equally long
+// decodes.
+std::vector<Case> DeviceSpeedCases(Op op);
 std::vector<Op> AllOps();
 
 }  // namespace tandem::optest

@@ -88,6 +88,23 @@ TEST_P(LinearTest, Bf16ProductsRoundActivationsToNearestEvenOrNotAtAll) {
   EXPECT_EQ(y.Read(), rounds ? rounded : values);
 }
 
+// Logits: f32 from rows that are stored in bf16, not rounded on the way.
+TEST_P(LinearTest, F32ProductsOfBf16RowsAreNotRounded) {
+  const DType dtype = Rows(DType::kBf16);
+  const auto w = RandomMatrix(33, 130, DType::kBf16);
+  GuardedTensor x(backend(), {5, 130}, dtype), rounded(backend(), {5, 33}, dtype), y(backend(), {5, 33});
+  x.Write(RandomFloats(4, 5 * 130));
+  ops::Linear(backend(), x.view(), *w, Accumulate::kNo, rounded.view());
+  ops::Linear(backend(), x.view(), *w, Accumulate::kNo, y.view());
+  EXPECT_TRUE(y.GuardsIntact());
+  std::vector<float> want = y.Read();
+  if (dtype == DType::kBf16) {
+    for (float& value : want) value = Bf16ToF32(F32ToBf16(value));
+    EXPECT_NE(y.Read(), want);  // there was something to round
+  }
+  ExpectSameBits(want, rounded.Read(), "y");
+}
+
 TEST_P(LinearTest, UpdatedMatrixGivesTheNewProduct) {
   std::vector<float> values = RandomFloats(5, 18 * 20), updated = RandomFloats(6, 18 * 20);
   const auto matrix = backend().CreateMatrix(View(values.data(), {18, 20}));

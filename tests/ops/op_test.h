@@ -37,7 +37,7 @@ class OpTest : public testing::TestWithParam<BackendKind> {
   void Finish();
   // Of activations beside weights of this type.
   DType Rows(DType weights) { return backend_->ActivationDType(weights); }
-  int Repetitions(int usual) const { return GetParam().slow ? (usual + 9) / 10 : usual; }
+  int Repetitions(int usual) const { return GetParam().slow ? (usual + 19) / 20 : usual; }
 
   // Runs every correctness case of `op` and compares each output with the reference. Where activations can be bf16,
   // cases whose weights have no type are run with such ones too.

@@ -131,18 +131,18 @@ class SamplingRulesTest : public OpTest {
 
   // Draws often and compares frequencies: nothing from outside the support, chi square within five deviations.
   void ExpectDrawsFollow(const std::vector<float>& row, const SampleRequest& request) {
-    constexpr int kDraws = 8000, kBatch = 400;
+    const int draws = Repetitions(8000), batch = Repetitions(400);
     const Distribution want = Want(row, request);
     std::vector<int> counts(row.size());
-    for (int first = 0; first < kDraws; first += kBatch) {
+    for (int first = 0; first < draws; first += batch) {
       SampleRequest part = request;
       part.index = first;
-      for (const int32_t id : Draw(row, part, kBatch)) ++counts.at(id);
+      for (const int32_t id : Draw(row, part, batch)) ++counts.at(id);
     }
     double chi_square = 0, rest_want = 0, rest_count = 0;
     int cells = 0;
     for (size_t i = 0; i < want.size(); ++i) {
-      const double expected = want[i] * kDraws;
+      const double expected = want[i] * draws;
       if (want[i] == 0) {
         ASSERT_EQ(counts[i], 0) << "token " << i << " is outside of the support";
       } else if (expected < 10) {
@@ -186,7 +186,7 @@ TEST_P(SamplingRulesTest, TruncationOfALargeVocabularyKeepsTheSameTokens) {
                                                                     {.top_k = 50, .top_p = 0.5f, .seed = 3},
                                                                     {.min_p = 0.3f, .seed = 4}}) {
       const Distribution want = Want(row, {.params = params});
-      for (const int32_t id : Draw(row, {.params = params}, 100)) {
+      for (const int32_t id : Draw(row, {.params = params}, Repetitions(100))) {
         EXPECT_GT(want[id], 0) << "width " << width << ", seed " << params.seed << ", token " << id;
       }
     }

@@ -56,7 +56,7 @@ void CheckGrantsWithinOffers(const Offers& offers, const Grants& grants) {
   for (const BackwardOffer& offer : offers.backward) {
     if (!units.contains(offer.sequence)) continue;
     EXPECT_GE(units[offer.sequence], 1);
-    EXPECT_LE(units[offer.sequence], static_cast<int>(offer.unit_rows.size()));
+    EXPECT_LE(units[offer.sequence], static_cast<int>(offer.units.size()));
     units.erase(offer.sequence);
   }
   EXPECT_TRUE(units.empty()) << "units granted that were not offered";
@@ -102,7 +102,7 @@ void CheckTraining(const SchedulerOptions& options, const SchedulerInput& input,
   for (const BackwardGrant& grant : plan.training.backward) {
     const auto offer = std::find_if(input.training.backward.begin(), input.training.backward.end(),
                                     [&](const BackwardOffer& o) { return o.sequence == grant.sequence; });
-    for (int i = 0; i < grant.num_units; ++i) cost += offer->unit_rows[i];
+    for (int i = 0; i < grant.num_units; ++i) cost += offer->units[i].num_rows();
     num_units += grant.num_units;
   }
   const bool one_unit = num_units == 1 && plan.training.spans.empty() && budget > 0;
@@ -178,7 +178,7 @@ SchedulerInput RandomInput(Random& random) {
   }
   for (int i = Uniform(random, 0, 4); i > 0; --i) {
     BackwardOffer offer{.job = i, .sequence = ++id};
-    for (int units = Uniform(random, 1, 50); units > 0; --units) offer.unit_rows.push_back(Uniform(random, 1, 64));
+    for (int units = Uniform(random, 1, 50); units > 0; --units) offer.units.push_back({0, Uniform(random, 1, 64)});
     input.training.backward.push_back(offer);
   }
   return input;
@@ -255,7 +255,8 @@ class World {
           break;  // one forward at a time
         }
         if (i == 0) {
-          input.training.backward.push_back({.sequence = s.sequence, .unit_rows = {s.units.begin(), s.units.end()}});
+          BackwardOffer& offer = input.training.backward.emplace_back(BackwardOffer{.sequence = s.sequence});
+          for (const int rows : s.units) offer.units.push_back({0, rows});
         }
       }
     }

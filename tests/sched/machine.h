@@ -12,6 +12,11 @@ struct Machine {
   double overhead = 2e-4, read = 50e-3, row = 6e-3, head_read = 3e-3, head_row = 3e-4, decode_token = 2e-7, pair = 1e-7;
   double layer_read = 2.2e-3, layer_row = 3e-4, backward_pair = 2e-7, loss_row = 6e-4, speed = 1;
 
+  // 1.1 G parameters, of which the machine is about the nominal one of a guess.
+  static ModelShape shape() {
+    return {.num_layers = 22, .layer_parameters = 44e6, .head_parameters = 65e6, .query_width = 2048};
+  }
+
   double Seconds(const StepFeatures& f, double labelled_rows, double backward_units) const {
     double seconds = overhead;
     if (f.rows > 0) seconds += std::max(read, row * f.rows);
@@ -24,21 +29,20 @@ struct Machine {
     return seconds / speed;
   }
 
-  absl::Duration Run(const Probe& probe) const {
-    StepFeatures f;
-    for (int i = 0; i < probe.spans; ++i) {
-      f.AddSpan(probe.training         ? SpanKind::kTrainForward
-                : probe.span_rows == 1 ? SpanKind::kDecode
-                                       : SpanKind::kPrefill,
-                probe.span_rows, probe.context);
-    }
-    f.samples = probe.samples;
-    if (probe.backward_rows > 0) f.AddBackward(probe.backward_rows, 0);
-    return absl::Seconds(Seconds(f, probe.training ? probe.spans * probe.span_rows : 0, probe.backward_rows > 0));
+  double Seconds(const Probe& probe) const {
+    double labelled = 0;
+    for (const Probe::Rows& span : probe.spans) labelled += span.kind == SpanKind::kTrainForward ? span.num_rows : 0;
+    return Seconds(FeaturesOf(probe), labelled, static_cast<double>(probe.units.size()));
   }
 
-  CostModel Profiled(absl::Duration limit = absl::Minutes(5)) const {
-    return CostModel(MeasureProfile({.limit = limit}, [this](const Probe& probe) { return Run(probe); }));
+  // What the first `count` probes of a profile teach.
+  CostModel Profiled(size_t count = 1000) const {
+    CostModel model(shape());
+    for (const Probe& probe : ProfileProbes({.max_backward_rows = 256})) {
+      if (count-- == 0) break;
+      model.Observe(FeaturesOf(probe), absl::Seconds(Seconds(probe)));
+    }
+    return model;
   }
 };
 

@@ -37,7 +37,7 @@ inline Offer Train(SequenceId id, int rows, int blocks = 0) {
   return {.sequence = id, .kind = SpanKind::kTrainForward, .ready_rows = rows, .blocks_to_reserve = blocks};
 }
 inline BackwardOffer Units(SequenceId id, int count, int rows) {
-  return {.job = id, .sequence = id, .unit_rows = std::vector<int>(count, rows)};
+  return {.job = id, .sequence = id, .units = std::vector<TokenWindow>(count, {0, rows})};
 }
 
 // "1:1 2:8 | 7:32 | 9x2 give 6": inference rows by sequence, training rows, backward units, who gives blocks back.

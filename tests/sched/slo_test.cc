@@ -162,6 +162,51 @@ TEST_F(SloTest, AUnitThatFitsIntoNoBudgetIsForcedAfterAWhileWhereNothingPresses)
   EXPECT_EQ(UnitsOf(PlanCoserving(options_, input_)), 0) << "forced although inference is pressed";
 }
 
+TEST_F(SloTest, AUnitThatLiesBehindALongContextIsPlannedAtItsCost) {
+  Machine machine;
+  machine.backward_pair = 2e-6;
+  cost_ = machine.Profiled();
+  input_.inference.spans = {DueIn(1, absl::Milliseconds(150), absl::Milliseconds(150))};
+  input_.training.backward = {{.job = 7, .sequence = 7, .units = std::vector<TokenWindow>(100, {0, 16})}};
+  const int near = UnitsOf(PlanCoserving(options_, input_));
+  input_.training.backward = {{.job = 7, .sequence = 7, .units = std::vector<TokenWindow>(100, {448, 464})}};
+  const int far = UnitsOf(PlanCoserving(options_, input_));
+  EXPECT_GT(far, 0);
+  EXPECT_LT(far, near / 2) << "the positions of units were ignored";
+}
+
+TEST_F(SloTest, ForwardRowsThatDoNotRideAlongWaitForBackward) {
+  // A decode of 16 rows is bound by arithmetic: nothing rides.
+  for (int i = 1; i <= 16; ++i) {
+    input_.inference.spans.push_back(DueIn(i, absl::Milliseconds(200), absl::Milliseconds(200)));
+  }
+  input_.training.spans = {Train(30, 128)};
+  input_.training.backward = {Units(31, 100, 16)};
+  const Plan plan = PlanCoserving(options_, input_);
+  EXPECT_EQ(TrainingRows(plan), 0);
+  EXPECT_GT(UnitsOf(plan), 0);
+  input_.training.backward.clear();
+  EXPECT_GT(TrainingRows(PlanCoserving(options_, input_)), 0) << "nothing else to do";
+}
+
+TEST_F(SloTest, ForwardThatFitsIntoNoBudgetIsForcedToo) {
+  input_.inference.spans = {DueIn(1, absl::Milliseconds(150), absl::Milliseconds(150))};
+  Offer far = Train(7, 128);
+  far.first_position = 100'000'000;  // attention to that takes seconds
+  input_.training.spans = {far};
+  ASSERT_EQ(TrainingRows(PlanCoserving(options_, input_)), 0);
+  input_.starved_iterations = 1000;
+  EXPECT_EQ(TrainingRows(PlanCoserving(options_, input_)), 16);
+}
+
+TEST_F(SloTest, WhereTokensTakeNearlyTheirTargetSlackComesFirst) {
+  input_.training.spans = {Train(7, 128)};
+  input_.inference.spans = {DueIn(1, absl::Milliseconds(65), absl::Milliseconds(65))};
+  EXPECT_EQ(TrainingRows(PlanCoserving(options_, input_)), 0);
+  input_.inference.spans = {DueIn(1, absl::Milliseconds(65 * 5), absl::Milliseconds(65))};
+  EXPECT_GT(TrainingRows(PlanCoserving(options_, input_)), 0);
+}
+
 TEST_F(SloTest, PredictionsForALoneRequest) {
   EXPECT_NEAR(absl::ToDoubleSeconds(PredictTtft(cost_, options_, 300)), 300 * 6e-3, 0.1);
   EXPECT_NEAR(absl::ToDoubleSeconds(PredictTpot(cost_, 100)), 0.053, 0.003);

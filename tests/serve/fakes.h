@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,7 +14,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
-#include "serve/core/parts.h"
+#include "serve/core/model_host.h"
 #include "tandem/api.h"
 
 namespace tandem {
@@ -259,6 +260,42 @@ struct FakeEngine {
     parts.random = [] { return uint64_t{4711}; };
     return parts;
   }
+
+  // Serves them as the model "demo", from the first call on.
+  ModelHost* host();
+
+  std::unique_ptr<ModelHost> host_;
 };
+
+// One of those as a loaded model; `on_drain` is called by Drain.
+class FakeModel : public LoadedModel {
+ public:
+  explicit FakeModel(
+      FakeEngine* engine, std::function<void(absl::Duration, std::string_view)> on_drain = [](auto, auto) {})
+      : engine_(engine), on_drain_(std::move(on_drain)) {}
+  ServeParts parts() override { return engine_->parts(); }
+  void Start() override {}
+  void Drain(absl::Duration grace, std::string_view reason) override { on_drain_(grace, reason); }
+
+ private:
+  FakeEngine* const engine_;
+  const std::function<void(absl::Duration, std::string_view)> on_drain_;
+};
+
+inline absl::StatusOr<ModelInfo> LoadAndWait(ModelHost& host, const ModelSource& source) {
+  std::promise<absl::StatusOr<ModelInfo>> loaded;
+  host.Load(source, [&](absl::StatusOr<ModelInfo> info) { loaded.set_value(std::move(info)); });
+  return loaded.get_future().get();
+}
+
+inline ModelHost* FakeEngine::host() {
+  if (host_ == nullptr) {
+    host_ = std::make_unique<ModelHost>(
+        [this](const ModelSource&, const LoadProgress&) { return std::make_unique<FakeModel>(this); },
+        absl::Seconds(30));
+    CHECK(LoadAndWait(*host_, {"models/demo", "demo"}).ok());
+  }
+  return host_.get();
+}
 
 }  // namespace tandem

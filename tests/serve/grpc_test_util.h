@@ -23,7 +23,7 @@ class GrpcServerTest : public testing::Test {
     GrpcServerOptions options;
     options.port = 0;
     options.max_message_bytes = 1 << 20;
-    auto server = GrpcServer::Start(options, engine_.parts());
+    auto server = GrpcServer::Start(options, engine_.host());
     CHECK(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ = NewChannel();

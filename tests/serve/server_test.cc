@@ -6,6 +6,7 @@
 #include "tandem/v1/adapters.grpc.pb.h"
 #include "tandem/v1/daemon.grpc.pb.h"
 #include "tandem/v1/finetuning.grpc.pb.h"
+#include "tandem/v1/models.grpc.pb.h"
 
 namespace tandem {
 namespace {
@@ -246,12 +247,60 @@ TEST_F(ServerTest, HealthIsServingOnceStarted) {
   EXPECT_EQ(Health("tandem.v1.Inference"), "SERVING");
 }
 
+TEST_F(ServerTest, ModelsAreListedUnloadedAndLoaded) {
+  const auto models = v1::Models::NewStub(channel_);
+  grpc::ClientContext list_context, unload_context, get_context, load_context, twice_context, name_context;
+  v1::ListModelsResponse list;
+  ASSERT_TRUE(models->List(&list_context, v1::ListModelsRequest(), &list).ok());
+  ASSERT_EQ(list.models_size(), 1);
+  EXPECT_EQ(list.models(0).name(), "demo");
+  EXPECT_EQ(list.models(0).state(), v1::MODEL_STATE_READY);
+  EXPECT_EQ(list.models(0).max_context(), 512);
+
+  v1::UnloadModelRequest unload;
+  unload.set_name("demo");
+  v1::UnloadModelResponse nothing;
+  ASSERT_TRUE(models->Unload(&unload_context, unload, &nothing).ok());
+  v1::GetModelRequest get;
+  get.set_name("demo");
+  v1::Model model;
+  EXPECT_EQ(models->Get(&get_context, get, &model).error_code(), grpc::StatusCode::NOT_FOUND);
+
+  v1::LoadModelRequest load;
+  load.set_path("models/other/");
+  ASSERT_TRUE(models->Load(&load_context, load, &model).ok());
+  EXPECT_EQ(model.name(), "other");
+  EXPECT_EQ(models->Load(&twice_context, load, &model).error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  load.set_name("a/b");
+  EXPECT_EQ(models->Load(&name_context, load, &model).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(ServerTest, WithoutAModelHealthIsNotServingAndTheStatusHasNone) {
+  grpc::ClientContext unload_context;
+  v1::UnloadModelRequest unload;
+  unload.set_name("demo");
+  v1::UnloadModelResponse nothing;
+  ASSERT_TRUE(v1::Models::NewStub(channel_)->Unload(&unload_context, unload, &nothing).ok());
+  EXPECT_EQ(Health(""), "NOT_SERVING");
+  EXPECT_EQ(Health("tandem.v1.Inference"), "NOT_SERVING");
+  EXPECT_EQ(Health("tandem.v1.Models"), "SERVING");
+  v1::DaemonStatus status;
+  ASSERT_TRUE(v1::Daemon::NewStub(channel_)->GetStatus(&context_, v1::GetStatusRequest(), &status).ok());
+  EXPECT_FALSE(status.has_model());
+  EXPECT_EQ(status.version(), TANDEM_VERSION);
+  grpc::ClientContext list_context;
+  v1::ListJobsResponse jobs;
+  EXPECT_EQ(fine_tuning_->ListJobs(&list_context, v1::ListJobsRequest(), &jobs).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+}
+
 TEST_F(ServerTest, ReflectionListsTheServices) {
   // ServerReflectionRequest{list_services: "*"}
   const auto [response, status] =
       RawCall("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "\x3a\x01*");
   EXPECT_TRUE(status.ok()) << status.error_message();
-  for (const char* name : {"tandem.v1.Inference", "tandem.v1.FineTuning", "tandem.v1.Adapters", "tandem.v1.Daemon"}) {
+  for (const char* name :
+       {"tandem.v1.Inference", "tandem.v1.FineTuning", "tandem.v1.Adapters", "tandem.v1.Models", "tandem.v1.Daemon"}) {
     EXPECT_THAT(response, HasSubstr(name));
   }
 }
@@ -293,7 +342,7 @@ TEST_F(ServerTest, ShutdownCancelsWhatDoesNotEnd) {
 TEST_F(ServerTest, ATakenPortIsRefusedWithTheReason) {
   GrpcServerOptions options;
   options.port = server_->port();
-  const absl::Status status = GrpcServer::Start(options, engine_.parts()).status();
+  const absl::Status status = GrpcServer::Start(options, engine_.host()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(),
             "cannot listen on 127.0.0.1:" + std::to_string(options.port) + ": Address already in use");
@@ -303,7 +352,7 @@ TEST_F(ServerTest, AnAddressThatIsNotOursIsRefusedWithTheReason) {
   GrpcServerOptions options;
   options.address = "192.0.2.1";  // TEST-NET-1: nobody's
   options.port = 0;
-  EXPECT_THAT(std::string(GrpcServer::Start(options, engine_.parts()).status().message()),
+  EXPECT_THAT(std::string(GrpcServer::Start(options, engine_.host()).status().message()),
               HasSubstr("cannot listen on 192.0.2.1:0: Cannot assign requested address"));
 }
 

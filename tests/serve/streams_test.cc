@@ -6,8 +6,9 @@
 #include <future>
 #include <random>
 
-#include "engine/engine.h"
 #include "gtest/gtest.h"
+#include "serve/engine_model.h"
+#include "serve/fakes.h"
 #include "serve/grpc/server.h"
 #include "tandem/v1/inference.grpc.pb.h"
 
@@ -57,23 +58,14 @@ class Reader final : public grpc::ClientReadReactor<v1::GenerateResponse> {
 
 TEST(StreamsTest, TwoThousandWithRandomCancellationsLeaveNothingBehind) {
   EngineOptions options;
-  options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
   options.threads = 2;
   options.kv_capacity_tokens = 4096;
   options.inference.max_waiting = kStreams;
   options.adapters_directory = testing::TempDir() + "/adapters";
-  auto engine = Engine::Create(options);
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  (*engine)->Start();
-  ServeParts parts;
-  parts.model = {
-      .tokenizer = &(*engine)->tokenizer(), .max_context = (*engine)->max_context(), .vocab = (*engine)->desc().vocab};
-  parts.inference = engine->get();
-  parts.fine_tuning = engine->get();
-  parts.adapters = engine->get();
-  parts.status = engine->get();
-  parts.random = [] { return uint64_t{1}; };
-  auto server = GrpcServer::Start({.port = 0}, parts);
+  ModelHost models(EngineLoader(options), absl::Seconds(20));
+  const auto loaded = LoadAndWait(models, {std::string(TANDEM_SOURCE_DIR) + "/models/demo", "demo"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  auto server = GrpcServer::Start({.port = 0}, &models);
   ASSERT_TRUE(server.ok()) << server.status();
   const auto channel =
       grpc::CreateChannel("127.0.0.1:" + std::to_string((*server)->port()), grpc::InsecureChannelCredentials());
@@ -107,9 +99,9 @@ TEST(StreamsTest, TwoThousandWithRandomCancellationsLeaveNothingBehind) {
   }
   EXPECT_LE(NumThreads() - threads_before, kMaxExtraThreads);
   (*server)->BeginDrain();
-  (*engine)->Drain(absl::Seconds(20));
+  models.Drain(absl::Seconds(20));
   (*server)->Shutdown(absl::Seconds(5));
-  const EngineStatus status = (*engine)->GetStatus();
+  const EngineStatus status = *models.Info()->engine;
   EXPECT_EQ(status.running_requests, 0);
   EXPECT_EQ(status.waiting_requests, 0);
   EXPECT_EQ(status.kv_blocks_used, 0);

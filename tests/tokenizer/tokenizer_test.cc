@@ -21,6 +21,14 @@ TEST(TokenizerTest, MergesByRank) {
   EXPECT_THAT(Small()->Encode("he the", SpecialTokens::kNone).value(), ElementsAre(257, 258));
 }
 
+TEST(TokenizerTest, MissingMergesAreRefusedByName) {
+  auto config = SmallByteLevelConfig();
+  config["model"].erase("merges");
+  const auto tokenizer = LoadTokenizer(config.dump());
+  EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr("model.merges"));
+}
+
 TEST(TokenizerTest, RefusesInvalidUtf8WithItsOffset) {
   const auto ids = Small()->Encode("abc\xC3(", SpecialTokens::kNone);
   EXPECT_EQ(ids.status().code(), absl::StatusCode::kInvalidArgument);

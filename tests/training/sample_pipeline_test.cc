@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 
 constexpr int kLayers = 3;
 constexpr int kBlockSize = 4;
@@ -86,7 +87,7 @@ class SamplePipelineTest : public ::testing::Test {
     Grants grants;
     for (const Offer& offer : offers.spans) grants.spans.push_back({offer.sequence, offer.ready_rows});
     for (const BackwardOffer& offer : offers.backward) {
-      grants.backward.push_back({offer.sequence, static_cast<int>(offer.unit_rows.size())});
+      grants.backward.push_back({offer.sequence, static_cast<int>(offer.units.size())});
     }
     return Commit(pipeline, Emit(pipeline, grants));
   }
@@ -151,7 +152,9 @@ TEST_F(SamplePipelineTest, UnitsRunLayerByLayerDownToTheLowestAndWindowsFromTheL
   EXPECT_THAT(offers.spans, IsEmpty());
   ASSERT_EQ(offers.backward.size(), 1u);
   EXPECT_EQ(offers.backward[0].job, 9);
-  EXPECT_THAT(offers.backward[0].unit_rows, ElementsAre(2, 4, 4, 2, 4, 4));
+  std::vector<std::pair<int, int>> windows;
+  for (const TokenWindow& window : offers.backward[0].units) windows.emplace_back(window.begin, window.end);
+  EXPECT_THAT(windows, ElementsAre(Pair(8, 10), Pair(4, 8), Pair(0, 4), Pair(8, 10), Pair(4, 8), Pair(0, 4)));
 
   const Batch batch = Emit(*pipeline, {.spans = {}, .backward = {{offers.backward[0].sequence, 6}}});
   std::vector<std::tuple<int, int, int>> units;
@@ -248,7 +251,7 @@ TEST_F(SamplePipelineTest, AnySequenceOfGrantsGivesTheSameOrder) {
         if (const int n = below(offer.ready_rows + 1); n > 0) grants.spans.push_back({offer.sequence, n});
       }
       for (const BackwardOffer& offer : offers.backward) {
-        const int n = below(static_cast<int>(offer.unit_rows.size()) + 1);
+        const int n = below(static_cast<int>(offer.units.size()) + 1);
         if (n > 0) grants.backward.push_back({offer.sequence, n});
       }
       const Batch batch = Emit(*pipeline, grants);

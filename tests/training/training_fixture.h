@@ -158,7 +158,7 @@ class TrainingFixture : public ::testing::Test {
       if (const int rows = part(offer.ready_rows); rows > 0) grants.spans.push_back({offer.sequence, rows});
     }
     for (const BackwardOffer& offer : offers.backward) {
-      const int units = part(static_cast<int>(offer.unit_rows.size()));
+      const int units = part(static_cast<int>(offer.units.size()));
       if (units > 0) grants.backward.push_back({offer.sequence, units});
     }
     return grants;

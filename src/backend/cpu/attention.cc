@@ -45,13 +45,22 @@ struct TileWork {
 
 // Scratch of one tile of the forward.
 struct ForwardScratch {
-  float *q, *out, *lse, *scores;
-  ForwardScratch(float* base, int64_t rows, int64_t dim)
-      : q(base), out(q + rows * dim), lse(out + rows * dim), scores(lse + RoundUp(rows, 16)) {}
+  float *q, *out, *lse, *rounded_q, *scores, *rounded_scores;
+  ForwardScratch(float* base, int64_t rows, int64_t dim, int64_t context)
+      : q(base),
+        out(q + rows * dim),
+        lse(out + rows * dim),
+        rounded_q(lse + RoundUp(rows, 16)),
+        scores(rounded_q + rows * dim / 2),
+        rounded_scores(scores + rows * RoundUp(context, 16)) {}
   static int64_t Elements(int64_t rows, int64_t dim, int64_t context) {
-    return 2 * rows * dim + RoundUp(rows, 16) + rows * RoundUp(context, 16);
+    return 2 * rows * dim + RoundUp(rows, 16) + rows * dim / 2 + rows * RoundUp(context, 16) * 3 / 2;
   }
 };
+
+uint16_t* AsBf16(float* scratch) {
+  return reinterpret_cast<uint16_t*>(scratch);
+}
 
 }  // namespace
 
@@ -79,10 +88,11 @@ void CpuBackend::Attention(std::span<const SequenceRows> sequences, const Tensor
   pool_.For(static_cast<int64_t>(work.size()), [&](int64_t i, int thread) {
     const TileWork& item = work[i];
     const int64_t row = item.sequence->first_row + item.first_token, head_elements = static_cast<int64_t>(group) * dim;
-    const ForwardScratch local(scratch + thread * per_thread, max_rows, dim);
+    const ForwardScratch local(scratch + thread * per_thread, max_rows, dim, context);
     GatherHeads(q.f32() + row * num_heads * dim + item.kv_head * head_elements, num_heads * dim, item.num_tokens,
                 head_elements, options.scale, local.q);
     cpu::AttentionForwardTile({.kv = &kv,
+                               .layout = LayoutOf(kv),
                                .blocks = item.sequence->blocks,
                                .kv_head = item.kv_head,
                                .group = group,
@@ -94,7 +104,9 @@ void CpuBackend::Attention(std::span<const SequenceRows> sequences, const Tensor
                                .scores = local.scores,
                                .score_stride = RoundUp(item.context(), 16),
                                .out = local.out,
-                               .lse = local.lse});
+                               .lse = local.lse,
+                               .rounded_q = AsBf16(local.rounded_q),
+                               .rounded_scores = AsBf16(local.rounded_scores)});
     ScatterHeads(local.out, item.num_tokens, head_elements, num_heads * dim,
                  out.f32() + row * num_heads * dim + item.kv_head * head_elements);
     if (lse.data != nullptr) {
@@ -112,8 +124,9 @@ namespace {
 // With a soft cap, S = cap tanh(U / cap) and dU = dS (1 - (S / cap)^2) takes the place of dS in the last two.
 class HeadBackward {
  public:
-  HeadBackward(const AttentionBackwardArgs& args, int kv_head, float* scratch)
+  HeadBackward(const AttentionBackwardArgs& args, cpu::KvLayout layout, int kv_head, float* scratch)
       : args_(args),
+        layout_(layout),
         dim_(args.kv.head_dim),
         num_heads_(args.q.shape[1] / dim_),
         group_(static_cast<int>(num_heads_ / args.kv.num_kv_heads)),
@@ -128,15 +141,16 @@ class HeadBackward {
     dout_ = out_ + rows * dim_;
     p_ = dout_ + rows * dim_;
     ds_ = p_ + rows * stride_;
+    rounded_q_ = AsBf16(ds_ + rows * stride_);
   }
 
   static int64_t ScratchElements(int64_t context, int64_t dim, int group) {
     const int64_t rows = static_cast<int64_t>(TokensPerTile(group)) * group;
-    return 2 * RoundUp(context, 16) * dim + 3 * rows * dim + 2 * rows * RoundUp(context, 16);
+    return 2 * RoundUp(context, 16) * dim + 3 * rows * dim + 2 * rows * RoundUp(context, 16) + rows * dim / 2;
   }
 
   void Run() {
-    cpu::GatherForBackward(args_.kv, args_.blocks, kv_head_, context_, keys_, values_);
+    cpu::GatherForBackward(args_.kv, layout_, args_.blocks, kv_head_, context_, keys_, values_);
     const int rows = static_cast<int>(args_.q.rows()), step = TokensPerTile(group_);
     // Tiles end at the window's end, so that a window's sums are taken in the same order however it was cut.
     for (int end = rows; end > 0; end -= step) Tile(std::max(0, end - step), end);
@@ -154,6 +168,7 @@ class HeadBackward {
     GatherHeads(args_.dout.f32() + offset, num_heads_ * dim_, tokens, head_elements, 1.0f, dout_);
 
     cpu::AttentionScores({.kv = &args_.kv,
+                          .layout = layout_,
                           .blocks = args_.blocks,
                           .kv_head = kv_head_,
                           .group = group_,
@@ -163,7 +178,8 @@ class HeadBackward {
                           .soft_cap = args_.options.soft_cap,
                           .q = q_,
                           .scores = p_,
-                          .score_stride = stride_});
+                          .score_stride = stride_,
+                          .rounded_q = rounded_q_});
     cpu::Gemm({.m = m, .n = RoundUp(seen, 16), .k = dim_}, {.data = dout_, .row_stride = dim_},
               {.data = values_, .k_stride = 16, .panel_stride = dim_ * 16}, {.data = ds_, .row_stride = stride_},
               false);
@@ -212,10 +228,12 @@ class HeadBackward {
   }
 
   const AttentionBackwardArgs& args_;
+  const cpu::KvLayout layout_;
   const int64_t dim_, num_heads_;
   const int group_, kv_head_, context_;
   const int64_t stride_;
   float *keys_, *values_, *q_, *out_, *dout_, *p_, *ds_;
+  uint16_t* rounded_q_;
 };
 
 }  // namespace
@@ -227,7 +245,7 @@ void CpuBackend::AttentionBackward(const AttentionBackwardArgs& args) {
   const int64_t per_thread = RoundUp(HeadBackward::ScratchElements(context, dim, group), 16);
   float* scratch = Scratch(kScratchAttention, per_thread * pool_.num_threads());
   pool_.For(args.kv.num_kv_heads, [&](int64_t head, int thread) {
-    HeadBackward(args, static_cast<int>(head), scratch + thread * per_thread).Run();
+    HeadBackward(args, LayoutOf(args.kv), static_cast<int>(head), scratch + thread * per_thread).Run();
   });
 }
 

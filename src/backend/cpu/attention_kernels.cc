@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/attention_kernels.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // after foreach_target.h
+#include "backend/cpu/attention_dot.h"
 #include "backend/cpu/gemm-inl.h"
 #include "backend/cpu/kv_layout.h"
 #include "backend/cpu/vector_ops-inl.h"
@@ -16,11 +17,6 @@ namespace HWY_NAMESPACE {
 // The rows of tokens before `position`: tile rows that see nothing there.
 HWY_INLINE int64_t RowsBefore(const AttentionTile& tile, int position) {
   return static_cast<int64_t>(std::max(0, position - tile.first_position)) * tile.group;
-}
-
-// Where the first block that any row of the tile sees begins.
-HWY_INLINE int BeginOf(const AttentionTile& tile) {
-  return FirstSeen(tile.first_position, tile.window) / kKvBlock * kKvBlock;
 }
 
 // Block by block; rows whose last position lies before a block are left out of it.
@@ -73,24 +69,29 @@ void Values(const AttentionTile& tile) {
   }
 }
 
-template <typename T>
-void Forward(const AttentionTile& tile) {
+void AnyScores(const AttentionTile& tile) {
+  if (tile.layout == KvLayout::kPaired) return DotScores(tile);
+  return tile.kv->dtype == DType::kBf16 ? Scores<hwy::bfloat16_t>(tile) : Scores<float>(tile);
+}
+
+void AnyValues(const AttentionTile& tile) {
+  if (tile.layout == KvLayout::kPaired) return DotValues(tile);
+  return tile.kv->dtype == DType::kBf16 ? Values<hwy::bfloat16_t>(tile) : Values<float>(tile);
+}
+
+void ForwardTarget(const AttentionTile& tile) {
   HWY_ALIGN float scale[kMaxTileRows];
-  Scores<T>(tile);
+  AnyScores(tile);
   Softmax(tile, scale);
-  Values<T>(tile);
+  AnyValues(tile);
   const int dim = tile.kv->head_dim;
   for (int64_t row = 0; row < static_cast<int64_t>(tile.num_tokens) * tile.group; ++row) {
     for (int d = 0; d < dim; ++d) tile.out[row * dim + d] *= scale[row];
   }
 }
 
-void ForwardTarget(const AttentionTile& tile) {
-  return tile.kv->dtype == DType::kBf16 ? Forward<hwy::bfloat16_t>(tile) : Forward<float>(tile);
-}
-
 void ScoresTarget(const AttentionTile& tile) {
-  return tile.kv->dtype == DType::kBf16 ? Scores<hwy::bfloat16_t>(tile) : Scores<float>(tile);
+  AnyScores(tile);
 }
 
 }  // namespace HWY_NAMESPACE

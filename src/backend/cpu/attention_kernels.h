@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 
+#include "backend/cpu/kv_layout.h"
 #include "tandem/backend.h"
 
 namespace tandem::cpu {
@@ -14,6 +15,7 @@ inline constexpr int kMaxTileRows = 256;
 // group + h.
 struct AttentionTile {
   const PagedKv* kv = nullptr;
+  KvLayout layout = KvLayout::kPlain;
   std::span<const BlockId> blocks;
   int kv_head = 0;
   int group = 1;  // query heads per KV head
@@ -26,11 +28,19 @@ struct AttentionTile {
   int64_t score_stride = 0;  // >= positions seen, a multiple of 16
   float* out = nullptr;      // [num_tokens * group, head_dim]
   float* lse = nullptr;      // [num_tokens * group]
+  // Of KvLayout::kPaired: q and the scores as bf16.
+  uint16_t* rounded_q = nullptr;       // scratch [num_tokens * group, head_dim]
+  uint16_t* rounded_scores = nullptr;  // scratch [num_tokens * group, score_stride]
 };
 
 // The first position that the row at `position` sees.
 inline int FirstSeen(int position, int window) {
   return window == 0 ? 0 : std::max(0, position - window + 1);
+}
+
+// Where the first block that any row of the tile sees begins.
+inline int BeginOf(const AttentionTile& tile) {
+  return FirstSeen(tile.first_position, tile.window) / kKvBlock * kKvBlock;
 }
 
 // out = softmax(q K^T) V for every row over the positions it sees.

@@ -13,6 +13,11 @@
 #include "base/check.h"
 
 namespace tandem {
+namespace {
+
+constexpr int64_t kCopyGrainBytes = 1 << 18;  // some ten microseconds: less is not worth another thread
+
+}  // namespace
 
 std::unique_ptr<Backend> CreateCpuBackend(int num_threads, Bf16Products bf16_products) {
   return std::make_unique<CpuBackend>(num_threads, bf16_products);
@@ -85,7 +90,9 @@ void CpuBackend::Free(void* data) {
 
 void CpuBackend::Copy(const TensorView& from, const TensorView& to) {
   CHECK(from.dtype == to.dtype) << Name(from.dtype) << " to " << Name(to.dtype) << ": activations here are f32";
-  std::memcpy(to.data, from.data, to.size_bytes());
+  ForRange(static_cast<int64_t>(to.size_bytes()), kCopyGrainBytes, [&](int64_t first, int64_t count, int) {
+    std::memcpy(static_cast<char*>(to.data) + first, static_cast<const char*>(from.data) + first, count);
+  });
 }
 
 void CpuBackend::Zero(const TensorView& x) {

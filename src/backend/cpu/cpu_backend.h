@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/kv_layout.h"
 #include "backend/cpu/packed_matrix.h"
 #include "backend/cpu/sampling/token_sampler.h"
 #include "base/thread_pool.h"
@@ -105,6 +106,7 @@ class CpuBackend final : public Backend {
   void LinearBackwardInputDot(const TensorView& dy, const PackedMatrix& w, Accumulate mode, const TensorView& dx);
   const uint16_t* Rounded(const TensorView& x);  // until the next call
 
+  cpu::KvLayout LayoutOf(const PagedKv& kv) const;
   void PackAll(const TensorView& weight, PackedMatrix& matrix) const;
 
   // At least `elements` floats that stay valid until the next call for the same slot. Contents are undefined.

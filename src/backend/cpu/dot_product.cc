@@ -172,7 +172,9 @@ void DotPanelProduct(const DotShape& shape, const DotOperands& o) {
       part.data += row * c.row;
       const uint16_t* a = o.a + row * o.a_row + 2 * first;
       const bool accumulate = o.accumulate || first > 0;
-      if (!o.streamed || t >= 4 || (tiles < 4 && t >= 2)) {
+      if (t < o.num_next) {
+        TileOf<1>(rows, pairs, a, o.a_row, b, part, accumulate, reinterpret_cast<const char*>(o.next[t]));
+      } else if (!o.streamed || t >= 4 || (tiles < 4 && t >= 2)) {
         TileOf<0>(rows, pairs, a, o.a_row, b, part, accumulate, next);
       } else if (tiles < 4) {
         TileOf<2>(rows, pairs, a, o.a_row, b, part, accumulate, next + t * pairs * 2 * kLine);

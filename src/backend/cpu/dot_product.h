@@ -35,8 +35,7 @@ struct DotShape {
   int64_t m = 0, columns = 0, pairs = 0;  // columns: up to kDotPanel, those of the panel that C has
 };
 
-// C [m, columns] (+)= A [m, 2 pairs] B, one panel. `streamed`: B comes from memory and the next panel follows it there,
-// so that fetching ahead pays.
+// C [m, columns] (+)= A [m, 2 pairs] B, one panel.
 struct DotOperands {
   const uint16_t* a = nullptr;
   int64_t a_row = 0;
@@ -44,7 +43,11 @@ struct DotOperands {
   float* c = nullptr;
   int64_t c_row = 0;
   bool accumulate = false;
+  // What is fetched while the tiles of rows compute. B comes from memory and the next panel follows it there:
   bool streamed = false;
+  // or pieces of memory that the caller reads next, `pairs` lines of each.
+  const uint16_t* const* next = nullptr;  // [num_next]
+  int64_t num_next = 0;
 };
 void DotPanelProduct(const DotShape& shape, const DotOperands& operands);
 

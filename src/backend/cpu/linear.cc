@@ -109,6 +109,14 @@ void CpuBackend::LinearBackwardInputDot(const TensorView& dy, const PackedMatrix
           cpu::TransposeDotBlock(panels + (p + i) * w.panel_elements(), cpu::DotPairs(in), k,
                                  block + i * cpu::kDotPanel * cpu::kDotPanel);
         }
+        // The next block is 8 KiB of each of its panels; the other half of what is fetched belongs to the next column.
+        const uint16_t* next[kPanelsPerBlock];
+        const bool last = p + kPanelsPerBlock >= w.num_panels();
+        const int64_t next_p = last ? 0 : p + kPanelsPerBlock, next_k = last ? k + cpu::kDotPanel : k;
+        const int64_t num_next = next_k < in ? std::min(kPanelsPerBlock, w.num_panels() - next_p) : 0;
+        for (int64_t i = 0; i < num_next; ++i) {
+          next[i] = panels + (next_p + i) * w.panel_elements() + next_k / 2 * cpu::kDotPairElements;
+        }
         cpu::DotPanelProduct({.m = dy.rows(),
                               .columns = std::min(cpu::kDotPanel, in - k),
                               .pairs = cpu::DotPairs(std::min(blocks * cpu::kDotPanel, out - n))},
@@ -117,7 +125,9 @@ void CpuBackend::LinearBackwardInputDot(const TensorView& dy, const PackedMatrix
                               .b = block,
                               .c = dx.f32() + k,
                               .c_row = in,
-                              .accumulate = mode == Accumulate::kYes || p > 0});
+                              .accumulate = mode == Accumulate::kYes || p > 0,
+                              .next = next,
+                              .num_next = num_next});
       }
     }
   });

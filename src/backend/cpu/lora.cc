@@ -11,11 +11,6 @@ int64_t PaddedRank(const LoraSegment& segment) {
   return (segment.a->rows() + kPanel - 1) / kPanel * kPanel;
 }
 
-void Scale(float factor, const TensorView& x) {
-  float* data = x.f32();
-  for (int64_t i = 0, n = x.shape.num_elements(); i < n; ++i) data[i] *= factor;
-}
-
 // Rows of `columns` floats, `stride` apart, as rows of `padded` with zeros behind: so they can stand as B of a product.
 void PadRows(const float* from, int64_t rows, int64_t columns, int64_t stride, int64_t padded, float* out) {
   for (int64_t r = 0; r < rows; ++r, from += stride, out += padded) {

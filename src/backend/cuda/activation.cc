@@ -1,4 +1,4 @@
-#include "activation.h"
+#include "kernels/activation.h"
 
 #include "backend/cuda/cuda_backend.h"
 

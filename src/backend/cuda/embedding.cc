@@ -1,4 +1,4 @@
-#include "embedding.h"
+#include "kernels/embedding.h"
 
 #include "backend/cuda/cuda_backend.h"
 

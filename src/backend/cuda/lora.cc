@@ -1,6 +1,6 @@
 // The LoRA bypass (Hu et al. 2021): y += scale B (A x), all segments of a call in two launches, and its gradients.
-#include "lora/forward.h"
-#include "lora/gradient.h"
+#include "kernels/lora/forward.h"
+#include "kernels/lora/gradient.h"
 
 #include <algorithm>
 #include <bit>

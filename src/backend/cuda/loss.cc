@@ -1,12 +1,12 @@
 // Cross entropy with the head, a chunk of labelled rows at a time: gather, product, loss and gradient in place, product
 // back, scatter.
-#include "loss.h"
+#include "kernels/loss.h"
 
 #include <algorithm>
 #include <vector>
 
 #include "backend/cuda/cuda_backend.h"
-#include "embedding.h"
+#include "kernels/embedding.h"
 
 namespace tandem {
 namespace {

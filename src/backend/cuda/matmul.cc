@@ -64,9 +64,11 @@ struct Problem {
   }
 };
 
-// Bytes that the address of every row is a multiple of.
+// Bytes that the address of every row is a multiple of, in a tensor that begins where Backend promises: an activation
+// is not always an allocation of its own.
 uint32_t RowAlignment(int64_t width, DType type) {
-  return static_cast<uint32_t>(std::gcd<int64_t>(width * ByteSize(type), Arena::kAlignment));
+  constexpr int64_t kTensorAlignment = 64;
+  return static_cast<uint32_t>(std::gcd(width * static_cast<int64_t>(ByteSize(type)), kTensorAlignment));
 }
 
 }  // namespace

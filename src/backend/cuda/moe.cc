@@ -1,8 +1,8 @@
 // Routed experts. Who was chosen steers the host, which gathers rows expert by expert: Route and RowDots wait.
-#include "moe.h"
+#include "kernels/moe.h"
 
 #include "backend/cuda/cuda_backend.h"
-#include "embedding.h"
+#include "kernels/embedding.h"
 
 namespace tandem {
 

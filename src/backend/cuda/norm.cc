@@ -1,4 +1,4 @@
-#include "norm.h"
+#include "kernels/norm.h"
 
 #include "backend/cuda/cuda_backend.h"
 

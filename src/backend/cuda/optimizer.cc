@@ -1,4 +1,4 @@
-#include "optimizer.h"
+#include "kernels/optimizer.h"
 
 #include <cmath>
 

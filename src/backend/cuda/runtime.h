@@ -162,7 +162,7 @@ class Runtime {
   Repeats repeats_;
   Mirror result_mirror_;
   std::vector<PendingResult> results_;
-  std::vector<void*> retired_;  // scratch that was outgrown: free at Finish
+  std::vector<void*> retired_;                 // scratch that was outgrown: free at Finish
   std::atomic<const char*> op_name_{"start"};  // innermost
   bool backward_ = false;
   int units_ = 0;                  // of backward since the last Finish

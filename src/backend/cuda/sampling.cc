@@ -4,10 +4,10 @@
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/uniform.h"
-#include "embedding.h"
-#include "sampling/draw.h"
-#include "sampling/rules.h"
-#include "sampling/score.h"
+#include "kernels/embedding.h"
+#include "kernels/sampling/draw.h"
+#include "kernels/sampling/rules.h"
+#include "kernels/sampling/score.h"
 
 namespace tandem {
 namespace {

@@ -65,6 +65,17 @@ void DefineServe(CLI::App& bench, Command& command) {
   serve->add_option("--shared-prefix", options->shared_prefix, "Tokens that all prompts begin with, beside their own")
       ->check(CLI::Range(0, 1 << 20));
   serve->add_option("--file", options->file, R"(JSONL of {"prompt"} or {"messages"}, with "max_tokens", instead)");
+  serve
+      ->add_option(
+          "--trace", options->trace,
+          "Arrivals and lengths instead: CSV of arrival_seconds,prompt_tokens,output_tokens[,adapter], or JSONL")
+      ->type_name("FILE");
+  serve->add_option("--requests-out", options->requests_out, "Write a JSON line for each request")->type_name("FILE");
+  serve
+      ->add_option_function<double>(
+          "--warm-up", [options](const double& s) { options->warm_up = absl::Seconds(s); },
+          "Requests of the first so many seconds do not count")
+      ->check(CLI::PositiveNumber);
   serve->add_option("--adapter", options->adapter, "A loaded adapter's name; none: the base model");
   serve->add_option("--temperature", options->temperature, "0: greedy")->capture_default_str();
   AddMs(serve, "--slo-ttft", options->slo.ttft, "Goodput: time to the first token at most");
@@ -73,12 +84,19 @@ void DefineServe(CLI::App& bench, Command& command) {
       [&command, options] { command = [options](const Session& session) { return RunServe(session, *options); }; });
 }
 
+// For the help's sake: their command lines are their own, see RunBeside.
+void DefineBeside(CLI::App& bench) {
+  bench.add_subcommand("simulate", "Replay a trace under every policy on a cost model");
+  bench.add_subcommand("coserve", "Co-serving against its baselines, daemons and load included");
+}
+
 }  // namespace
 
 void DefineBench(CLI::App& app, Command& command) {
   CLI::App* const bench = app.add_subcommand("bench", "Measure a running daemon")->fallthrough();
   bench->require_subcommand(1);
   DefineServe(*bench, command);
+  DefineBeside(*bench);
 }
 
 }  // namespace tandem::bench

@@ -87,10 +87,14 @@ absl::StatusOr<LoadResult> LoadGenerator::Run(const std::vector<v1::GenerateRequ
                                               const std::function<void(const LoadProgress&)>& on_progress) {
   CHECK_GE(options.concurrency, 1);
   ASSIGN_OR_RETURN(const std::vector<Line> lines, OpenLines(daemon_, options.connections));
-  Arrivals arrivals(options.rate, options.cv, options.seed);
+  Arrivals drawn(options.rate, options.cv, options.seed);
+  const auto arrival = [&](size_t number) {
+    if (options.arrivals.empty()) return drawn.Next();
+    return number < options.arrivals.size() ? options.arrivals[number] : absl::InfiniteDuration();
+  };
   const bool open = options.arrival == Arrival::kOpen;
   start_ = Clock::now();
-  absl::Duration due = open ? arrivals.Next() : absl::ZeroDuration();
+  absl::Duration due = open ? arrival(0) : absl::ZeroDuration();
   absl::Duration report_at = absl::ZeroDuration();
 
   std::unique_lock<std::mutex> lock(mutex_);
@@ -119,7 +123,7 @@ absl::StatusOr<LoadResult> LoadGenerator::Run(const std::vector<v1::GenerateRequ
     stream.Start(lines[number % lines.size()], requests[number], options.request_timeout);
     lock.lock();
     if (stopped_) stream.Cancel();
-    if (open) due = arrivals.Next();
+    if (open) due = arrival(number + 1);
   }
   LoadResult result;
   for (const std::unique_ptr<Stream>& stream : streams_) {

@@ -37,6 +37,7 @@ struct LoadOptions {
   absl::Duration request_timeout = absl::Minutes(5);   // each request's deadline
   uint64_t seed = 1;                                   // of arrivals
   int connections = 1;                                 // TCP connections that the requests share
+  std::vector<absl::Duration> arrivals;  // kOpen: of each request, in order, instead of rate and cv; [] for those
 };
 
 // What was seen of one request. Times are from the start of the load, by a clock that only goes forward.

@@ -56,12 +56,13 @@ std::string DescribeSlo(const Slo& slo) {
 
 }  // namespace
 
-Report Evaluate(const LoadResult& result, const Slo& slo) {
+Report Evaluate(const LoadResult& result, const Slo& slo, absl::Duration warm_up) {
   Report report;
   report.slo = slo;
-  report.seconds = absl::ToDoubleSeconds(result.elapsed);
+  report.seconds = absl::ToDoubleSeconds(std::max(result.elapsed - warm_up, absl::ZeroDuration()));
   std::vector<double> tpot, e2e, lag;
   for (const RequestTrace& trace : result.traces) {
+    if (trace.due < warm_up) continue;
     ++report.sent;
     lag.push_back(Ms(trace.sent - trace.due));
     if (!trace.ok()) {
@@ -111,6 +112,25 @@ nlohmann::ordered_json ToJson(const Report& report) {
   auto& errors = json["errors"] = nlohmann::ordered_json::object();
   for (const auto& [error, count] : report.errors) errors[error] = count;
   return json;
+}
+
+std::string RequestLines(const LoadResult& result, const Slo& slo) {
+  std::string lines;
+  for (const RequestTrace& trace : result.traces) {
+    nlohmann::ordered_json json = {{"due_s", absl::ToDoubleSeconds(trace.due)}, {"ok", trace.ok()}};
+    if (trace.ok()) {
+      json["prompt_tokens"] = trace.prompt_tokens;
+      json["completion_tokens"] = trace.completion_tokens;
+      json["ttft_ms"] = Ms(trace.ttft());
+      if (const auto tpot = trace.tpot(); tpot.has_value()) json["tpot_ms"] = Ms(*tpot);
+      json["e2e_ms"] = Ms(trace.e2e());
+      json["good"] = IsGood(trace, slo);
+    } else {
+      json["error"] = trace.status.ToString();
+    }
+    absl::StrAppend(&lines, json.dump(), "\n");
+  }
+  return lines;
 }
 
 std::string Render(const Terminal& terminal, const Report& report) {

@@ -32,9 +32,13 @@ struct Report {
   double PerSecond(double count) const { return seconds > 0 ? count / seconds : 0; }
 };
 
-Report Evaluate(const LoadResult& result, const Slo& slo);
+// Of the requests that were due after `warm_up`.
+Report Evaluate(const LoadResult& result, const Slo& slo, absl::Duration warm_up = absl::ZeroDuration());
 
 nlohmann::ordered_json ToJson(const Report& report);
+
+// One JSON line for each request, in the order they were sent.
+std::string RequestLines(const LoadResult& result, const Slo& slo);
 
 // A table of latencies, throughput and goodput, and a histogram each of TTFT and ITL.
 std::string Render(const Terminal& terminal, const Report& report);

@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "cli/bench/commands.h"
 #include "cli/bench/workload.h"
@@ -15,7 +17,16 @@ namespace {
 
 constexpr int kMaxBar = 32;
 
+absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return ParseTrace(path, text);
+}
+
 absl::StatusOr<std::vector<v1::GenerateRequest>> MakeRequests(const ServeOptions& options) {
+  if (!options.trace.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<TraceRequest> trace, ReadTrace(options.trace));
+    return TraceRequests(trace, options.temperature, options.load.seed);
+  }
   if (options.file.empty()) {
     ASSIGN_OR_RETURN(const LengthDistribution prompt, LengthDistribution::Parse(options.prompt_tokens));
     ASSIGN_OR_RETURN(const LengthDistribution output, LengthDistribution::Parse(options.output_tokens));
@@ -40,6 +51,7 @@ absl::StatusOr<std::vector<v1::GenerateRequest>> MakeRequests(const ServeOptions
 }
 
 std::string Describe(const ServeOptions& options) {
+  if (!options.trace.empty()) return absl::StrCat("requests of ", options.trace);
   const LoadOptions& load = options.load;
   const std::string what = options.file.empty() ? absl::StrFormat("prompts of %s tokens, %s generated",
                                                                   options.prompt_tokens, options.output_tokens)
@@ -84,6 +96,12 @@ class ProgressLine {
 
 absl::Status RunServe(const Session& session, const ServeOptions& options) {
   ASSIGN_OR_RETURN(const std::vector<v1::GenerateRequest> requests, MakeRequests(options));
+  LoadOptions load_options = options.load;
+  if (!options.trace.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<TraceRequest> trace, ReadTrace(options.trace));
+    load_options.arrival = Arrival::kOpen;
+    for (const TraceRequest& request : trace) load_options.arrivals.push_back(request.arrival);
+  }
   HoldInterrupts();
   LoadGenerator load(session.daemon);
   if (!session.json) RETURN_IF_ERROR(Print(absl::StrCat(Describe(options), "\n")));
@@ -91,12 +109,15 @@ absl::Status RunServe(const Session& session, const ServeOptions& options) {
   absl::StatusOr<LoadResult> result;
   {
     const InterruptHandler on_interrupt([&load] { load.Stop(); });
-    result = load.Run(requests, options.load,
-                      [&](const LoadProgress& progress) { line.Draw(progress, options.load.send_for); });
+    result = load.Run(requests, load_options,
+                      [&](const LoadProgress& progress) { line.Draw(progress, load_options.send_for); });
   }
   line.Erase();
   RETURN_IF_ERROR(result.status());
-  const Report report = Evaluate(*result, options.slo);
+  if (!options.requests_out.empty()) {
+    RETURN_IF_ERROR(WriteFileAtomically(options.requests_out, RequestLines(*result, options.slo)));
+  }
+  const Report report = Evaluate(*result, options.slo, options.warm_up);
   RETURN_IF_ERROR(Print(session.json ? ToJson(report).dump(2) + "\n" : Render(session.out, report)));
   if (report.done == 0 && report.sent > 0) {
     return absl::AbortedError(absl::StrCat("none of ", report.sent, " requests went through"));

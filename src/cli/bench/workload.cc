@@ -53,6 +53,31 @@ absl::StatusOr<v1::GenerateRequest> ReadRequest(const std::string& line, int max
   return request;
 }
 
+class TokenDrawer {
+ public:
+  TokenDrawer(uint64_t seed, double temperature) : random_(seed), temperature_(temperature) {}
+
+  std::mt19937_64& random() { return random_; }
+  int Id() { return id_(random_); }
+
+  // A prompt of `prefix` and `own` drawn tokens, to be generated from to its very end.
+  v1::GenerateRequest Request(const std::vector<int>& prefix, int own) {
+    v1::GenerateRequest request;
+    auto& ids = *request.mutable_tokens()->mutable_ids();
+    ids.Add(prefix.begin(), prefix.end());
+    for (int i = 0; i < own; ++i) ids.Add(Id());
+    request.mutable_sampling()->set_temperature(static_cast<float>(temperature_));
+    request.mutable_sampling()->set_seed(random_());
+    request.mutable_stopping()->set_ignore_eos(true);
+    return request;
+  }
+
+ private:
+  std::mt19937_64 random_;
+  std::uniform_int_distribution<int> id_{kFirstId, kLastId};
+  const double temperature_;
+};
+
 }  // namespace
 
 absl::StatusOr<LengthDistribution> LengthDistribution::Parse(const std::string& text) {
@@ -106,21 +131,27 @@ absl::Duration Arrivals::Next() {
 }
 
 std::vector<v1::GenerateRequest> SyntheticRequests(const SyntheticOptions& options) {
-  std::mt19937_64 random(options.seed);
-  std::uniform_int_distribution<int> id(kFirstId, kLastId);
+  TokenDrawer draw(options.seed, options.temperature);
   std::vector<int> prefix;
-  for (int i = 0; i < options.shared_prefix; ++i) prefix.push_back(id(random));
-  std::vector<v1::GenerateRequest> requests(options.num_requests);
-  for (v1::GenerateRequest& request : requests) {
-    auto& ids = *request.mutable_tokens()->mutable_ids();
-    ids.Add(prefix.begin(), prefix.end());
-    const int own = options.prompt_tokens.Draw(random);
-    for (int i = 0; i < own; ++i) ids.Add(id(random));
+  for (int i = 0; i < options.shared_prefix; ++i) prefix.push_back(draw.Id());
+  std::vector<v1::GenerateRequest> requests;
+  for (int i = 0; i < options.num_requests; ++i) {
+    const int own = options.prompt_tokens.Draw(draw.random());
+    v1::GenerateRequest& request = requests.emplace_back(draw.Request(prefix, own));
     request.set_adapter(options.adapter);
-    request.mutable_sampling()->set_temperature(static_cast<float>(options.temperature));
-    request.mutable_sampling()->set_seed(random());
-    request.mutable_stopping()->set_max_tokens(options.output_tokens.Draw(random));
-    request.mutable_stopping()->set_ignore_eos(true);
+    request.mutable_stopping()->set_max_tokens(options.output_tokens.Draw(draw.random()));
+  }
+  return requests;
+}
+
+std::vector<v1::GenerateRequest> TraceRequests(const std::vector<TraceRequest>& trace, double temperature,
+                                               uint64_t seed) {
+  TokenDrawer draw(seed, temperature);
+  std::vector<v1::GenerateRequest> requests;
+  for (const TraceRequest& item : trace) {
+    v1::GenerateRequest& request = requests.emplace_back(draw.Request({}, item.prompt_tokens));
+    request.set_adapter(item.adapter);
+    request.mutable_stopping()->set_max_tokens(item.output_tokens);
   }
   return requests;
 }

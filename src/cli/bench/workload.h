@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/trace.h"
 #include "tandem/v1/inference.pb.h"
 
 namespace tandem::bench {
@@ -58,6 +59,10 @@ struct SyntheticOptions {
 // Prompts of random tokens, generations of exactly the drawn length (ignore_eos). The ids are those that every
 // byte-level or byte-fallback vocabulary has.
 std::vector<v1::GenerateRequest> SyntheticRequests(const SyntheticOptions& options);
+
+// The same with the lengths and adapters of a trace.
+std::vector<v1::GenerateRequest> TraceRequests(const std::vector<TraceRequest>& trace, double temperature,
+                                               uint64_t seed);
 
 // One request a line: {"prompt": TEXT} or {"messages": [{"role", "content"}]}, with "max_tokens" or else `max_tokens`.
 // INVALID_ARGUMENT names the line.

@@ -12,9 +12,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "serve/core/access.h"
-#include "serve/core/generation.h"
-#include "serve/core/parts.h"
+#include "serve/core/model_host.h"
 #include "serve/core/work_queue.h"
 
 namespace tandem {
@@ -28,10 +28,10 @@ struct AccessRules {
 };
 
 struct CallContext {
-  CallContext(const ServeParts& serve_parts, AccessRules access_rules, int num_threads, size_t max_data)
-      : parts(serve_parts),
+  CallContext(ModelHost* model_host, AccessRules access_rules, int num_threads, size_t max_data)
+      : models(*model_host),
         access(std::move(access_rules)),
-        generation(parts.model, parts.inference, parts.random),
+        started(absl::Now()),
         max_data_bytes(max_data),
         calls(num_threads),
         slow_calls(1),
@@ -46,9 +46,9 @@ struct CallContext {
   // missing. Every method of every service of ours asks here before it looks at a request.
   absl::StatusOr<std::string> Authorize(const grpc::CallbackServerContext& context) const;
 
-  const ServeParts parts;
+  ModelHost& models;
   const AccessRules access;
-  GenerationHandler generation;
+  const absl::Time started;
   const size_t max_data_bytes;
   std::atomic<bool> draining{false};
 

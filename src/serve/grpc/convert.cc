@@ -8,17 +8,18 @@
 #include "tokenizer/utf8.h"
 
 namespace tandem {
-namespace {
-
-// A time that was never set (the epoch, or an infinity) stays unset on the wire.
-bool IsSet(absl::Time time) {
-  return time != absl::Time() && time != absl::InfiniteFuture() && time != absl::InfinitePast();
-}
 
 void FillTimestamp(absl::Time time, google::protobuf::Timestamp* timestamp) {
   const int64_t seconds = absl::ToUnixSeconds(time);
   timestamp->set_seconds(seconds);
   timestamp->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+namespace {
+
+// A time that was never set (the epoch, or an infinity) stays unset on the wire.
+bool IsSet(absl::Time time) {
+  return time != absl::Time() && time != absl::InfiniteFuture() && time != absl::InfinitePast();
 }
 
 v1::JobState ToProto(JobState state) {
@@ -345,6 +346,8 @@ void FillScheduler(const SchedulerStatus& status, v1::SchedulerStatus& proto) {
   proto.set_slo_met(status.slo_met);
   proto.set_slo_recent(status.slo_recent);
   proto.set_slo_unmeetable(status.slo_unmeetable);
+  proto.set_cost_model(status.cost_model);
+  proto.set_busy_seconds(status.busy_seconds);
 }
 
 v1::DaemonStatus ToProto(const EngineStatus& status) {
@@ -383,6 +386,31 @@ v1::DaemonStatus ToProto(const EngineStatus& status) {
   kv.set_blocks_total(status.kv_blocks_total);
   kv.set_block_size(status.kv_block_size);
   kv.set_blocks_cached(status.kv_blocks_cached);
+  return proto;
+}
+
+v1::Model ToProto(const ModelInfo& model) {
+  v1::Model proto;
+  proto.set_name(model.source.name);
+  proto.set_path(model.source.path);
+  proto.set_progress(model.progress);
+  FillTimestamp(model.since, proto.mutable_since());
+  switch (model.state) {
+    case ModelState::kLoading:
+      proto.set_state(v1::MODEL_STATE_LOADING);
+      break;
+    case ModelState::kReady:
+      proto.set_state(v1::MODEL_STATE_READY);
+      break;
+    case ModelState::kUnloading:
+      proto.set_state(v1::MODEL_STATE_UNLOADING);
+      break;
+  }
+  if (!model.engine.has_value()) return proto;
+  proto.set_backend(model.engine->backend);
+  proto.set_weight_dtype(model.engine->weight_dtype);
+  proto.set_num_parameters(model.engine->num_parameters);
+  proto.set_max_context(model.engine->max_context);
   return proto;
 }
 

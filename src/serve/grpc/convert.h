@@ -4,6 +4,7 @@
 #include "absl/status/statusor.h"
 #include "serve/core/generation.h"
 #include "serve/core/jobs.h"
+#include "serve/core/model_host.h"
 #include "tandem/adapter.h"
 #include "tandem/api.h"
 #include "tandem/job.h"
@@ -11,6 +12,7 @@
 #include "tandem/v1/daemon.pb.h"
 #include "tandem/v1/finetuning.pb.h"
 #include "tandem/v1/inference.pb.h"
+#include "tandem/v1/models.pb.h"
 
 namespace tandem {
 
@@ -26,8 +28,10 @@ v1::Job ToProto(const JobInfo& job);
 v1::JobEvent ToProto(const JobEvent& event);
 v1::Adapter ToProto(const AdapterInfo& adapter);
 v1::DaemonStatus ToProto(const EngineStatus& status);
+v1::Model ToProto(const ModelInfo& model);
 v1::FinishReason ToProto(FinishReason reason);
 void FillUsage(const Usage& usage, v1::Usage& proto);
+void FillTimestamp(absl::Time time, google::protobuf::Timestamp* proto);
 // With the tokens' text and bytes.
 v1::TokenLogprobs ToProto(const TokenLogprobs& logprobs, const Tokenizer& tokenizer);
 

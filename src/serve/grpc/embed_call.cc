@@ -31,7 +31,8 @@ absl::Status EmbedCall::Begin(const grpc::ByteBuffer& in) {
   RETURN_IF_ERROR(ParseMessage(in, message));
   const bool normalize = !message.has_normalize() || message.normalize();
   ASSIGN_OR_RETURN(const EmbeddingInput input, FromProto(message));
-  ASSIGN_OR_RETURN(std::vector<GenerateRequest> requests, shared_->generation.ResolveEmbedding(input));
+  ASSIGN_OR_RETURN(const ModelLease model, shared_->models.Lease());
+  ASSIGN_OR_RETURN(std::vector<GenerateRequest> requests, model->generation.ResolveEmbedding(input));
   shown_id_ = requests[0].request_id.substr(0, requests[0].request_id.rfind('#'));
   const auto gatherer = std::make_shared<EmbeddingGatherer>(
       requests.size(), normalize ? Normalization::kUnitLength : Normalization::kNone,
@@ -41,6 +42,7 @@ absl::Status EmbedCall::Begin(const grpc::ByteBuffer& in) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     gatherer_ = gatherer;
+    model_ = model;
   }
   LOG_DEBUG("{}: {} inputs, adapter '{}'", ScopedRequestId(*caller_, shown_id_), requests.size(), input.adapter);
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -50,7 +52,7 @@ absl::Status EmbedCall::Begin(const grpc::ByteBuffer& in) {
       const std::lock_guard<std::mutex> lock(mutex_);
       ids_.push_back(requests[i].request_id);
     }
-    const absl::Status started = shared_->generation.Start(std::move(requests[i]), gatherer->Sink(i));
+    const absl::Status started = model->generation.Start(std::move(requests[i]), gatherer->Sink(i));
     if (!started.ok()) {
       gatherer->Fail(Annotate(started, absl::StrCat("inputs[", i, "]")));
       break;
@@ -61,7 +63,7 @@ absl::Status EmbedCall::Begin(const grpc::ByteBuffer& in) {
       failed = failed_;
     }
     if (!failed) continue;
-    Abort();  // End may have come too early for this one
+    Abort(*model);  // End may have come too early for this one
     break;
   }
   return absl::OkStatus();
@@ -69,15 +71,19 @@ absl::Status EmbedCall::Begin(const grpc::ByteBuffer& in) {
 
 void EmbedCall::End(const absl::StatusOr<EmbeddingResult>& result) {
   LOG_DEBUG("{}: ended: {}", ScopedRequestId(*caller_, shown_id_), result.status().ToString());
+  ModelLease model;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    failed_ = !result.ok();
+    model = std::exchange(model_, nullptr);
+  }
   if (!result.ok()) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      failed_ = true;
-    }
-    Abort();
+    Abort(*model);
+    model.reset();
     Finish(ToGrpc(result.status()));
     return;
   }
+  model.reset();
   v1::EmbedResponse response;
   for (size_t i = 0; i < result->embeddings.size(); ++i) {
     v1::Embedding& embedding = *response.add_embeddings();
@@ -101,13 +107,13 @@ void EmbedCall::OnCancel() {
   if (gatherer != nullptr) gatherer->Fail(absl::CancelledError("the client cancelled"));
 }
 
-void EmbedCall::Abort() {
+void EmbedCall::Abort(ServedModel& model) {
   std::vector<std::string> ids;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     ids = ids_;
   }
-  for (const std::string& id : ids) shared_->generation.Abort(id);
+  for (const std::string& id : ids) model.generation.Abort(id);
 }
 
 }  // namespace tandem

@@ -33,7 +33,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor, public std::enable_shar
   absl::Status Begin(const grpc::ByteBuffer& in);
   // On the queue of writes: the engine's thread neither waits for the transport nor calls back into the engine.
   void End(const absl::StatusOr<EmbeddingResult>& result);
-  void Abort();
+  void Abort(ServedModel& model);
 
   CallContext* const shared_;
   const absl::StatusOr<std::string> caller_;  // or why not
@@ -43,6 +43,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor, public std::enable_shar
   std::string shown_id_;             // set by Begin before the engine knows the requests
 
   std::mutex mutex_;
+  ModelLease model_ ABSL_GUARDED_BY(mutex_);                             // from Begin to End
   std::shared_ptr<EmbeddingGatherer> gatherer_ ABSL_GUARDED_BY(mutex_);  // shared: with the requests' sinks
   std::vector<std::string> ids_ ABSL_GUARDED_BY(mutex_);                 // of requests that may be running
   bool failed_ ABSL_GUARDED_BY(mutex_) = false;                          // what is started now is of no use

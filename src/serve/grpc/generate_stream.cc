@@ -42,7 +42,8 @@ absl::Status GenerateStream::Submit(const grpc::ByteBuffer& bytes) {
   RETURN_IF_ERROR(shared_->CheckServing());
   v1::GenerateRequest message;
   RETURN_IF_ERROR(ParseMessage(bytes, message));
-  ASSIGN_OR_RETURN(GenerateRequest request, shared_->generation.Resolve(FromProto(message)));
+  ASSIGN_OR_RETURN(const ModelLease model, shared_->models.Lease());
+  ASSIGN_OR_RETURN(GenerateRequest request, model->generation.Resolve(FromProto(message)));
   request.deadline = deadline_;
   seed_ = request.sampling.seed;
   shown_id_ = request.request_id;
@@ -54,15 +55,21 @@ absl::Status GenerateStream::Submit(const grpc::ByteBuffer& bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (gone_) return absl::CancelledError("the client cancelled");
     request_id_ = id;
+    model_ = model;
   }
-  RETURN_IF_ERROR(shared_->generation.Start(std::move(request), shared_from_this()));
+  const absl::Status started = model->generation.Start(std::move(request), shared_from_this());
+  if (!started.ok()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    model_.reset();
+    return started;
+  }
   // A cancellation between the check above and Start found nothing to abort in the engine.
   bool gone;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     gone = gone_;
   }
-  if (gone) shared_->generation.Abort(id);
+  if (gone) model->generation.Abort(id);
   return absl::OkStatus();
 }
 
@@ -101,6 +108,9 @@ void GenerateStream::OnEnd(GenerationEnd end) {
     const std::lock_guard<std::mutex> lock(mutex_);
     end_ = end.status;
     if (end.status.ok()) Close(std::move(end));
+    // What is still to be written then needs no model, however slowly it is read.
+    for (Pending& pending : pending_) Complete(pending, *model_->parts.model.tokenizer);
+    model_.reset();
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
@@ -137,14 +147,15 @@ size_t GenerateStream::Pending::ApproximateSize() const {
   return size;
 }
 
-void GenerateStream::Complete(Pending& pending) const {
-  const Tokenizer& tokenizer = *shared_->parts.model.tokenizer;
+void GenerateStream::Complete(Pending& pending, const Tokenizer& tokenizer) {
   for (const TokenLogprobs& logprobs : pending.prompt_logprobs) {
     *pending.message.add_prompt_logprobs() = ToProto(logprobs, tokenizer);
   }
   for (const TokenLogprobs& logprobs : pending.logprobs) {
     *pending.message.add_logprobs() = ToProto(logprobs, tokenizer);
   }
+  pending.prompt_logprobs.clear();
+  pending.logprobs.clear();
 }
 
 void GenerateStream::Pump() {
@@ -154,8 +165,9 @@ void GenerateStream::Pump() {
   if (!pending_.empty()) {
     Pending next = std::move(pending_.front());
     pending_.pop_front();
+    const ModelLease model = model_;  // null: OnEnd has completed it
     lock.unlock();
-    Complete(next);
+    if (model != nullptr) Complete(next, *model->parts.model.tokenizer);
     out_ = ToBytes(next.message);
     // Nothing of *this may be touched after the last action; after the others busy_ stays until OnWriteDone.
     if (last) {
@@ -183,14 +195,16 @@ void GenerateStream::OnCancel() {
 
 void GenerateStream::Abort() {
   std::string id;
+  ModelLease model;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     gone_ = true;
     id = request_id_;
+    model = model_;
   }
-  if (id.empty()) return;
+  if (model == nullptr) return;  // not yet submitted, or ended
   LOG_DEBUG("{}: the client cancelled or is gone", id);
-  shared_->generation.Abort(id);
+  model->generation.Abort(id);
 }
 
 }  // namespace tandem

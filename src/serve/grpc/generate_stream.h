@@ -53,7 +53,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     std::vector<TokenLogprobs> prompt_logprobs = {}, logprobs = {};
     size_t ApproximateSize() const;
   };
-  void Complete(Pending& pending) const;
+  static void Complete(Pending& pending, const Tokenizer& tokenizer);
   // The message that takes the next news of a completion; its last one.
   Pending& Open(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -69,6 +69,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::string shown_id_;  // what the client knows the request by
 
   std::mutex mutex_;
+  ModelLease model_ ABSL_GUARDED_BY(mutex_);             // from Submit until the engine is done with the request
   std::string request_id_ ABSL_GUARDED_BY(mutex_);       // the engine's; "" before it was submitted
   std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);  // the last one of each completion is open
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;            // a Pump is posted or running, or a write is in flight

@@ -94,10 +94,10 @@ std::string WhyNotListening(const std::string& address, int port) {
 
 }  // namespace
 
-class GrpcServer::Impl {
+class GrpcServer::Impl : public ModelObserver {
  public:
-  Impl(const GrpcServerOptions& options, const ServeParts& parts)
-      : shared_(parts, {options.api_keys, !options.tls_client_ca.empty()}, options.threads, kMaxDataFile),
+  Impl(const GrpcServerOptions& options, ModelHost* models)
+      : shared_(models, {options.api_keys, !options.tls_client_ca.empty()}, options.threads, kMaxDataFile),
         services_(MakeServices(&shared_)) {}
 
   absl::Status Listen(const GrpcServerOptions& options) {
@@ -124,49 +124,68 @@ class GrpcServer::Impl {
       return absl::UnavailableError(absl::StrCat("cannot listen on ", HostPort(options.address, options.port), ": ",
                                                  WhyNotListening(options.address, options.port)));
     }
-    SetServing(true);
+    for (const std::string& name : DaemonServiceNames()) {
+      server_->GetHealthCheckService()->SetServingStatus(name, true);
+    }
+    shared_.models.SetObserver(this);  // which says at once whether there is a model
     return absl::OkStatus();
   }
 
   int port() const { return port_; }
 
   void BeginDrain() {
-    SetServing(false);
     shared_.draining.store(true);
+    {
+      const std::lock_guard<std::mutex> lock(health_mutex_);
+      SetHealth(ModelServiceNames(), false);
+      SetHealth(DaemonServiceNames(), false);
+      SetHealth({""}, false);
+    }
+    EndWatches(absl::UnavailableError("tandemd is shutting down"));
+  }
+
+  void Shutdown(absl::Duration grace) {
+    if (server_ == nullptr) return;
+    BeginDrain();
+    shared_.models.SetObserver(nullptr);
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+    server_->Wait();
+    server_.reset();
+  }
+
+  void OnServing(bool serving) override {
+    const std::lock_guard<std::mutex> lock(health_mutex_);
+    SetHealth(ModelServiceNames(), serving && !shared_.draining.load());
+    SetHealth({""}, serving && !shared_.draining.load());
+  }
+
+  void OnDrained() override { EndWatches(absl::UnavailableError("the model was unloaded")); }
+
+ private:
+  void SetHealth(const std::vector<std::string>& names, bool serving) {
+    for (const std::string& name : names) server_->GetHealthCheckService()->SetServingStatus(name, serving);
+  }
+
+  void EndWatches(const absl::Status& why) {
     std::vector<std::weak_ptr<WatchStream>> watches;
     {
       const std::lock_guard<std::mutex> lock(shared_.watches_mutex);
       watches.swap(shared_.watches);
     }
     for (const std::weak_ptr<WatchStream>& watch : watches) {
-      if (const std::shared_ptr<WatchStream> stream = watch.lock()) stream->Shutdown();
+      if (const std::shared_ptr<WatchStream> stream = watch.lock()) stream->Shutdown(why);
     }
-  }
-
-  void Shutdown(absl::Duration grace) {
-    if (server_ == nullptr) return;
-    BeginDrain();
-    server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
-    server_->Wait();
-    server_.reset();
-  }
-
- private:
-  void SetServing(bool serving) {
-    grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
-    for (const std::string& name : ServiceNames()) health->SetServingStatus(name, serving);
-    health->SetServingStatus(serving);
   }
 
   CallContext shared_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
+  std::mutex health_mutex_;  // so that what is said last is true
   int port_ = 0;
 };
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
-                                                              const ServeParts& parts) {
-  auto impl = std::make_unique<Impl>(options, parts);
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options, ModelHost* models) {
+  auto impl = std::make_unique<Impl>(options, models);
   RETURN_IF_ERROR(impl->Listen(options));
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }

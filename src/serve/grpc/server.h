@@ -1,6 +1,6 @@
 // The gRPC front end: tandem.v1, grpc.health.v1 and, where nobody has to show who they are, server reflection, on one
 // port. Callback API: a stream costs memory,
-// not a thread. gRPC brings at most 16 threads of its own, we bring `threads` + 2.
+// not a thread. gRPC brings at most 16 threads of its own, we bring `threads` + 3.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "serve/core/access.h"
-#include "serve/core/parts.h"
+#include "serve/core/model_host.h"
 
 namespace tandem {
 
@@ -28,9 +28,9 @@ struct GrpcServerOptions {
 
 class GrpcServer {
  public:
-  // Listens and says SERVING. What `parts` points to outlives the server. UNAVAILABLE where it cannot listen, with the
-  // system's reason.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options, const ServeParts& parts);
+  // Listens, and says SERVING while `models` has one. `models` outlives the server. UNAVAILABLE where it cannot listen,
+  // with the system's reason.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options, ModelHost* models);
   ~GrpcServer();  // Shutdown(now), unless it was
 
   int port() const;
@@ -39,7 +39,7 @@ class GrpcServer {
   void BeginDrain();
 
   // Stops listening, gives running calls `grace` to finish, cancels the rest (which aborts their requests) and waits
-  // for them: the engine must still be there to report their end. Once.
+  // for them: the model must still be there to report their end. Once.
   void Shutdown(absl::Duration grace);
 
  private:

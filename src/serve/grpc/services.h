@@ -1,4 +1,4 @@
-// The four services of package tandem.v1. Each call is handed to the shared context's threads.
+// The services of package tandem.v1. Each call is handed to the shared context's threads.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -12,10 +12,12 @@
 
 namespace tandem {
 
-// In the order Inference, FineTuning, Adapters, Daemon; `shared` is borrowed.
+// `shared` is borrowed.
 std::vector<std::unique_ptr<grpc::Service>> MakeServices(CallContext* shared);
 
-// Their full names: "tandem.v1.Inference", ...
-std::vector<std::string> ServiceNames();
+// The full names ("tandem.v1.Inference", ...) of those that answer while a model is loaded, and of those that always
+// do.
+std::vector<std::string> ModelServiceNames();
+std::vector<std::string> DaemonServiceNames();
 
 }  // namespace tandem

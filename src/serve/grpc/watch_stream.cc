@@ -39,9 +39,12 @@ void WatchStream::Begin(const grpc::ByteBuffer& bytes, const absl::Status& autho
   if (status.ok()) status = shared_->CheckServing();
   if (status.ok()) status = ParseMessage(bytes, request);
   if (!status.ok()) return End(ToGrpc(status));
+  absl::StatusOr<ModelLease> model = shared_->models.Lease();
+  if (!model.ok()) return End(ToGrpc(model.status()));
   job_id_ = request.id();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    model_ = *std::move(model);
     next_event_ = std::max<int64_t>(1, request.first_event());
   }
   if (status = Subscribe(); !status.ok()) return End(ToGrpc(status));
@@ -51,15 +54,18 @@ void WatchStream::Begin(const grpc::ByteBuffer& bytes, const absl::Status& autho
 absl::Status WatchStream::Subscribe() {
   std::shared_ptr<Subscription> subscription = std::make_shared<Subscription>(shared_from_this());
   std::shared_ptr<Subscription> previous;
+  ModelLease model;
   int64_t first_event;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (!closing_.ok()) return closing_;
+    model = model_;
     previous = std::exchange(subscription_, subscription);
     behind_ = false;
     first_event = next_event_;
   }
-  if (previous != nullptr) shared_->parts.fine_tuning->StopWatching(job_id_, previous.get());
-  return shared_->parts.fine_tuning->WatchJob(job_id_, first_event, std::move(subscription));
+  if (previous != nullptr) model->parts.fine_tuning->StopWatching(job_id_, previous.get());
+  return model->parts.fine_tuning->WatchJob(job_id_, first_event, std::move(subscription));
 }
 
 void WatchStream::OnEvent(const Subscription* from, const JobEvent& event) {
@@ -81,10 +87,13 @@ void WatchStream::OnEnd(const Subscription* from) {
   Wake(std::move(lock));
 }
 
-void WatchStream::Shutdown() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  closing_ = true;
-  Wake(std::move(lock));
+void WatchStream::Shutdown(const absl::Status& why) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = why;
+  }
+  LeaveEngine();
+  Wake(std::unique_lock<std::mutex>(mutex_));
 }
 
 void WatchStream::OnCancel() {
@@ -120,9 +129,10 @@ void WatchStream::Pump() {
   } else if (ended_) {
     lock.unlock();
     End(grpc::Status::OK);
-  } else if (closing_) {
+  } else if (!closing_.ok()) {
+    const absl::Status why = closing_;
     lock.unlock();
-    End(ToGrpc(absl::UnavailableError("tandemd is shutting down")));
+    End(ToGrpc(why));
   } else if (behind_) {
     lock.unlock();
     shared_->calls.Post([self = shared_from_this()] {
@@ -135,14 +145,23 @@ void WatchStream::Pump() {
   }
 }
 
-void WatchStream::End(const grpc::Status& status) {
+void WatchStream::LeaveEngine() {
   std::shared_ptr<Subscription> subscription;
+  ModelLease model;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    subscription = std::exchange(subscription_, nullptr);
+    model = std::exchange(model_, nullptr);
+  }
+  if (subscription != nullptr) model->parts.fine_tuning->StopWatching(job_id_, subscription.get());
+}
+
+void WatchStream::End(const grpc::Status& status) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     busy_ = true;  // for good: nobody pumps any more
-    subscription = std::exchange(subscription_, nullptr);
   }
-  if (subscription != nullptr) shared_->parts.fine_tuning->StopWatching(job_id_, subscription.get());
+  LeaveEngine();
   Finish(status);
 }
 

@@ -24,8 +24,8 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   static WatchStream* Create(CallContext* shared, const grpc::CallbackServerContext& context,
                              const grpc::ByteBuffer* request);
 
-  // Ends the stream with UNAVAILABLE once its mailbox is empty: the daemon is going.
-  void Shutdown();
+  // Ends the stream with `why` once its mailbox is empty: the daemon or the model is going. The engine is done with it.
+  void Shutdown(const absl::Status& why);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -40,6 +40,8 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Status Subscribe();
   void OnEvent(const Subscription* from, const JobEvent& event);
   void OnEnd(const Subscription* from);
+  // Ends the subscription and gives the lease back.
+  void LeaveEngine();
   // Makes sure that a Pump will run. Takes the lock away.
   void Wake(std::unique_lock<std::mutex> lock);
   // Takes the next action: write, subscribe again, finish, or rest. Called by whoever holds `busy_`.
@@ -51,12 +53,13 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::string job_id_;                 // constant once Begin has read it
 
   std::mutex mutex_;
+  ModelLease model_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Subscription> subscription_ ABSL_GUARDED_BY(mutex_);
   std::deque<JobEvent> events_ ABSL_GUARDED_BY(mutex_);
   int64_t next_event_ ABSL_GUARDED_BY(mutex_) = 1;  // number of the first event not yet in the mailbox
   bool behind_ ABSL_GUARDED_BY(mutex_) = false;     // the mailbox was full: events from next_event_ on were dropped
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;      // by the engine, after the last event
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status closing_ ABSL_GUARDED_BY(mutex_);
   bool gone_ ABSL_GUARDED_BY(mutex_) = false;  // the client
   bool busy_ ABSL_GUARDED_BY(mutex_) = true;   // Begin, a Pump or a write is under way
   grpc::ByteBuffer out_;                       // of the write in flight

@@ -10,6 +10,9 @@
 
 #include "scheduler.h"
 
+using std::isfinite;
+using std::isinf;
+using std::isnan;
 using std::max;
 using std::min;
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "language.h"
@@ -91,11 +92,14 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(
 
 namespace cuda_emulation {
 cudaError_t EnqueueKernel(const cudaLaunchConfig_t& config, const void* function, std::function<void()> thread);
-}
+// Ends the process where a word of the argument is an address of pageable host memory, which a GPU cannot follow.
+void CheckArgument(const void* function, const void* argument, size_t bytes);
+}  // namespace cuda_emulation
 
 template <typename... Params, typename... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), Args&&... args) {
-  return cuda_emulation::EnqueueKernel(
-      *config, reinterpret_cast<const void*>(kernel),
-      [kernel, given = std::tuple<Params...>(std::forward<Args>(args)...)] { std::apply(kernel, given); });
+  const void* function = reinterpret_cast<const void*>(kernel);
+  std::tuple<std::remove_cv_t<Params>...> given(std::forward<Args>(args)...);
+  std::apply([&](const auto&... each) { (cuda_emulation::CheckArgument(function, &each, sizeof(each)), ...); }, given);
+  return cuda_emulation::EnqueueKernel(*config, function, [kernel, given] { std::apply(kernel, given); });
 }

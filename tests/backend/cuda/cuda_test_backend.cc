@@ -4,8 +4,8 @@
 
 namespace tandem {
 
-// Every allocation on its own, so that the emulated device sees who strays. Deterministic, as the CPU backend always
-// is.
+// Every allocation on its own, so that the emulated device (and compute-sanitizer) sees who strays. Deterministic, as
+// the CPU backend always is.
 std::unique_ptr<Backend> MakeTestBackend(int threads) {
   absl::StatusOr<std::unique_ptr<CudaBackend>> backend = CudaBackend::Create({.deterministic = true, .slab_bytes = 0});
   CHECK(backend.ok()) << backend.status().ToString();

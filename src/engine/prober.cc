@@ -1,0 +1,84 @@
+#include "engine/prober.h"
+
+#include <algorithm>
+
+#include "absl/time/clock.h"
+#include "base/check.h"
+#include "base/status.h"
+
+namespace tandem {
+namespace {
+
+constexpr int kProbeRank = 16;  // of the adapter that training probes run with: JobSpec's default
+
+}  // namespace
+
+Prober::Prober(const Parts& parts, const ProbeLimits& limits)
+    : parts_(parts),
+      limits_(limits),
+      gradients_(static_cast<size_t>(parts.model->desc().num_layers)),
+      tape_(*parts.backend, parts.model->desc(), parts.model->activation_dtype(), limits.max_trained) {
+  const absl::StatusOr<LoraSpec> spec =
+      MakeLoraSpec({.rank = kProbeRank, .alpha = kProbeRank}, parts.adapters->shapes().names);
+  CHECK(spec.ok()) << spec.status().ToString();
+  LoraWeights weights(*spec, parts.adapters->shapes());
+  weights.Initialize(0);
+  adapter_ = parts.adapters->AddWorkingCopy(weights);
+  gradient_tensors_.reserve(2 * weights.pairs().size());
+  for (const LoraPair& pair : weights.pairs()) {
+    LoraGradients& to = gradients_[static_cast<size_t>(pair.layer)].linears[static_cast<int>(pair.linear)];
+    to.da = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, pair.a.shape()).view();
+    to.db = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, pair.b.shape()).view();
+  }
+}
+
+Prober::~Prober() {
+  parts_.adapters->RemoveWorkingCopy(adapter_);
+}
+
+absl::StatusOr<absl::Duration> Prober::Run(const Probe& probe) {
+  int tokens = 1;
+  for (const Probe::Rows& span : probe.spans) tokens = std::max(tokens, span.first_position + span.num_rows);
+  for (const TokenWindow& unit : probe.units) tokens = std::max(tokens, unit.end);
+  CHECK_LE(tokens, limits_.max_context);
+  ASSIGN_OR_RETURN(const BlockTable blocks, parts_.pool->Allocate(static_cast<int>(parts_.pool->BlocksFor(tokens))));
+  const Batch batch = MakeBatch(probe, blocks.blocks());
+  const absl::Time begin = absl::Now();
+  parts_.model->Run(batch);
+  return absl::Now() - begin;
+}
+
+// All sequences share the blocks: what they hold does not change what reading and writing them costs. Nor does it that
+// a unit's forward never ran: the tape holds zeros then.
+Batch Prober::MakeBatch(const Probe& probe, std::span<const BlockId> blocks) {
+  tape_.Begin(limits_.max_trained, &gradients_);
+  Batch batch;
+  for (const Probe::Rows& rows : probe.spans) {
+    const bool trains = rows.kind == SpanKind::kTrainForward;
+    batch.spans.push_back({.sequence = static_cast<SequenceId>(batch.spans.size()) + 1,
+                           .adapter = trains ? adapter_ : AdapterRef{},
+                           .kind = rows.kind,
+                           .first_row = batch.num_rows(),
+                           .num_rows = rows.num_rows,
+                           .first_position = rows.first_position,
+                           .blocks = blocks,
+                           .tape = trains ? &tape_ : nullptr});
+    batch.token_ids.insert(batch.token_ids.end(), rows.num_rows, 0);
+    batch.labels.insert(batch.labels.end(), rows.num_rows, trains ? 0 : kIgnoredLabel);
+    if (static_cast<int>(batch.samples.size()) < probe.samples && !trains) {
+      batch.samples.push_back({.sequence = batch.spans.back().sequence, .row = batch.num_rows() - 1});
+    }
+  }
+  for (const TokenWindow& window : probe.units) {
+    batch.backward.push_back({.job = 1,
+                              .sequence = 1,
+                              .layer = parts_.model->desc().num_layers / 2,
+                              .window = window,
+                              .adapter = adapter_,
+                              .blocks = blocks,
+                              .tape = &tape_});
+  }
+  return batch;
+}
+
+}  // namespace tandem
