@@ -1,10 +1,5 @@
 #include "base/thread_pool.h"
 
-#if defined(__linux__)
-#include <pthread.h>
-#include <sched.h>
-#endif
-
 #include "base/check.h"
 
 namespace tandem {
@@ -19,36 +14,12 @@ inline void Pause() {
 #endif
 }
 
-// The cores that this thread may run on: what taskset or a container's cpuset leaves it.
-std::vector<int> AllowedCores() {
-  std::vector<int> cores;
-#if defined(__linux__)
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &allowed)) cores.push_back(core);
-  }
-#endif
-  return cores;
-}
-
-void Pin(std::thread& thread, int core) {
-#if defined(__linux__)
-  cpu_set_t only;
-  CPU_ZERO(&only);
-  CPU_SET(core, &only);
-  pthread_setaffinity_np(thread.native_handle(), sizeof(only), &only);  // a hint: without it all works the same
-#endif
-}
-
 }  // namespace
 
 ThreadPool::ThreadPool(int num_threads) {
   CHECK_GE(num_threads, 1);
-  const std::vector<int> cores = AllowedCores();
   for (int thread = 1; thread < num_threads; ++thread) {
     workers_.emplace_back([this, thread] { WorkerLoop(thread); });
-    if (num_threads <= static_cast<int>(cores.size())) Pin(workers_.back(), cores[thread]);
   }
 }
 

@@ -1,7 +1,9 @@
 // A fixed pool for data-parallel loops of microseconds: workers spin briefly before they sleep, so that the hundreds of
-// loops of one step cost no wake-ups, and stay on a core each, where there are enough: the scheduler would let two
-// share one for milliseconds. The caller is not bound: threads that it starts would inherit that. Work is cut into the
-// same pieces whatever the timing: results are reproducible.
+// loops of one step cost no wake-ups. Work is cut into the same pieces whatever the timing: results are reproducible.
+//
+// Workers are not bound to cores. Binding them, but not the caller, let the scheduler keep both on one: a decode step
+// took half as long again (1.1 G model, two threads: 16 to 20 tokens/s instead of 25 at one sequence, 118 instead of
+// 152 at 8).
 #pragma once
 
 #include <atomic>

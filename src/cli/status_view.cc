@@ -38,8 +38,9 @@ std::string IterationRows(const v1::SchedulerStatus& s) {
 std::string IterationTime(const v1::SchedulerStatus& s) {
   std::string text = absl::StrFormat("%.1f ms measured", s.measured_ms());
   if (s.predicted_ms() > 0) {
-    absl::StrAppend(
-        &text, absl::StrFormat(", %.1f ms predicted (mean error %.1f %%)", s.predicted_ms(), 100 * s.mean_error()));
+    const std::string from = s.cost_model().empty() ? "" : absl::StrCat(" by ", s.cost_model());
+    absl::StrAppend(&text, absl::StrFormat(", %.1f ms predicted%s (mean error %.1f %%)", s.predicted_ms(), from,
+                                           100 * s.mean_error()));
   }
   if (s.budget_ms() > 0) absl::StrAppend(&text, absl::StrFormat(", budget %.1f ms", s.budget_ms()));
   return text;

@@ -1,9 +1,5 @@
 #include "base/thread_pool.h"
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
 #include <atomic>
 #include <barrier>
 #include <cstdint>
@@ -60,39 +56,6 @@ TEST_P(ThreadPoolTest, AllThreadsWorkAtTheSameTime) {
   std::barrier all(pool.num_threads());
   pool.For(pool.num_threads(), [&](int64_t, int) { all.arrive_and_wait(); });  // hangs where one is missing
 }
-
-#if defined(__linux__)
-int NumAllowedCores() {
-  cpu_set_t allowed;
-  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
-}
-
-TEST(ThreadPoolCoresTest, WorkersStayOnACoreEachAndTheCallerIsFree) {
-  const int cores = NumAllowedCores();
-  if (cores < 2) GTEST_SKIP() << "one core";
-  ThreadPool pool(2);
-  std::barrier all(2);
-  int allowed[2] = {};
-  pool.For(2, [&](int64_t, int thread) {
-    all.arrive_and_wait();
-    allowed[thread] = NumAllowedCores();
-  });
-  EXPECT_EQ(allowed[0], cores);
-  EXPECT_EQ(allowed[1], 1);
-}
-
-TEST(ThreadPoolCoresTest, MoreThreadsThanCoresAreNotBound) {
-  const int cores = NumAllowedCores(), threads = cores + 1;
-  ThreadPool pool(threads);
-  std::barrier all(threads);
-  std::vector<int> allowed(threads);
-  pool.For(threads, [&](int64_t, int thread) {
-    all.arrive_and_wait();
-    allowed[thread] = NumAllowedCores();
-  });
-  EXPECT_EQ(allowed, std::vector<int>(threads, cores));
-}
-#endif
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolTest, testing::Values(1, 2, 4), testing::PrintToStringParamName());
 

@@ -55,8 +55,8 @@ class EngineTest : public testing::Test {
     return request;
   }
 
-  std::shared_ptr<RecordingSink> Start(GenerateRequest request) {
-    auto sink = std::make_shared<RecordingSink>();
+  std::shared_ptr<RecordingGeneration> Start(GenerateRequest request) {
+    auto sink = std::make_shared<RecordingGeneration>();
     const absl::Status status = engine->Generate(std::move(request), sink);
     EXPECT_TRUE(status.ok()) << status;
     return sink;
@@ -113,7 +113,7 @@ TEST_F(EngineTest, GreedyTokensAreTheSameWithAndWithoutTrainingBeside) {
   ASSERT_TRUE(job.ok()) << job.status();
   Watch(job->id)->WaitForStep(1);
   const int64_t trained_before = engine->GetStatus().trained_tokens;
-  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  std::vector<std::shared_ptr<RecordingGeneration>> sinks;
   for (const std::string& prompt : prompts) sinks.push_back(Start(Request(prompt, 96)));
   for (size_t i = 0; i < prompts.size(); ++i) {
     sinks[i]->Wait();
@@ -133,7 +133,7 @@ TEST_F(EngineTest, LossesAreTheSameWithAndWithoutInferenceBeside) {
   const auto beside = engine->CreateJob(Job("beside", 12));
   ASSERT_TRUE(beside.ok()) << beside.status();
   const auto watcher = Watch(beside->id);
-  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  std::vector<std::shared_ptr<RecordingGeneration>> sinks;
   for (int i = 0; i < 6; ++i) sinks.push_back(Start(Request(std::string(1 + 40 * i, 'a'), 64)));
   const std::vector<double> got = Losses(watcher->Wait());
   for (const auto& sink : sinks) sink->Wait();
@@ -201,7 +201,7 @@ TEST_F(EngineTest, LossesAreTheSameThoughRequestsTakeTrainingsBlocks) {
   const std::vector<double> want = losses("alone", [] {});
   EXPECT_EQ(engine->GetStatus().training_preemptions, 0);
   // Each takes the whole pool.
-  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  std::vector<std::shared_ptr<RecordingGeneration>> sinks;
   const std::vector<double> got = losses("beside", [&] {
     for (int i = 0; i < 8; ++i) {
       GenerateRequest request = Request(std::string(1 + i, 'a'), 1);
@@ -310,7 +310,7 @@ TEST_F(EngineTest, PreemptedRequestsGiveTheSameTokensAsAlone) {
   for (const bool prefix_cache : {true, false}) {
     engine = nullptr;
     engine = MakeEngine(512, prefix_cache);
-    std::vector<std::shared_ptr<RecordingSink>> sinks;
+    std::vector<std::shared_ptr<RecordingGeneration>> sinks;
     for (const GenerateRequest& request : requests) sinks.push_back(Start(request));
     for (int i = 0; i < kRequests; ++i) {
       sinks[i]->Wait();
@@ -359,7 +359,7 @@ TEST_F(EngineTest, RulesShapeTheTextOfTheDemoModel) {
 
 TEST_F(EngineTest, RefusesWhatCannotRunWithGotAndWant) {
   const auto refusal = [&](GenerateRequest request) {
-    return std::string(engine->Generate(std::move(request), std::make_shared<RecordingSink>()).message());
+    return std::string(engine->Generate(std::move(request), std::make_shared<RecordingGeneration>()).message());
   };
   EXPECT_NE(refusal(Request("A", 5000)).find("want at most 2048 (the model's context)"), std::string::npos);
   GenerateRequest token = Request("A");
@@ -371,7 +371,7 @@ TEST_F(EngineTest, RefusesWhatCannotRunWithGotAndWant) {
 }
 
 TEST_F(EngineTest, AbortFreesEveryBlockWithinAStep) {
-  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  std::vector<std::shared_ptr<RecordingGeneration>> sinks;
   for (int i = 0; i < 8; ++i) {
     GenerateRequest request = Request("Once", 400);
     request.request_id = absl::StrCat("abort", i);
@@ -391,7 +391,7 @@ TEST_F(EngineTest, DrainLetsRunningRequestsFinishAndRefusesNewOnes) {
   EXPECT_TRUE(sink->done());
   EXPECT_TRUE(sink->end.status.ok()) << sink->end.status;
   EXPECT_EQ(sink->tokens.size(), 64u);
-  EXPECT_TRUE(absl::IsUnavailable(engine->Generate(Request("A"), std::make_shared<RecordingSink>())));
+  EXPECT_TRUE(absl::IsUnavailable(engine->Generate(Request("A"), std::make_shared<RecordingGeneration>())));
   EXPECT_TRUE(absl::IsUnavailable(engine->CreateJob(Job("late", 1)).status()));
 }
 
@@ -407,7 +407,7 @@ TEST_F(EngineTest, RandomTrafficAndCancellationsLeaveThePoolFull) {
   std::mt19937 random(1);
   const auto job = engine->CreateJob(Job("noise", 100000));
   ASSERT_TRUE(job.ok()) << job.status();
-  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  std::vector<std::shared_ptr<RecordingGeneration>> sinks;
   for (int i = 0; i < 60; ++i) {
     GenerateRequest request = Request(std::string(1 + random() % 200, 'x'), 1 + random() % 60);
     const std::string id = request.request_id;

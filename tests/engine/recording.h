@@ -12,7 +12,7 @@
 
 namespace tandem {
 
-class RecordingSink final : public GenerationSink {
+class RecordingGeneration final : public GenerationSink {
  public:
   void OnUpdate(GenerationUpdate update) override {
     tokens.insert(tokens.end(), update.token_ids.begin(), update.token_ids.end());

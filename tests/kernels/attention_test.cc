@@ -130,6 +130,19 @@ TEST(DecodeAttention, EveryHeadDimAndGroup) {
   }
 }
 
+// Chunks belong to warps and splits by their absolute position, so neighbours in a tile do not show; the rows begin
+// in different chunks and end in different splits.
+TEST(DecodeAttention, RowsAtOnceGiveTheBitsOfRowsAlone) {
+  for (const int window : {0, 127}) {
+    const AttentionProblem problem({.window = window, .sequences = {{252, 8}}});
+    std::vector<AttentionSpan> alone;
+    for (int r = 0; r < 8; ++r) alone.push_back({.first_row = r, .num_rows = 1, .first_position = 252 + r});
+    const Result want = RunPlanned(problem, alone, false), got = RunPlanned(problem, false);
+    ExpectSameBits(want.out, got.out);
+    ExpectSameBits(want.lse, got.lse);
+  }
+}
+
 TEST(DecodeAttention, LongContextsInLargerSplits) {
   const AttentionProblem problem({.num_kv_heads = 1, .group = 1, .head_dim = 16, .sequences = {{4100, 1}}});
   ExpectNear(problem, RunPlanned(problem, false));

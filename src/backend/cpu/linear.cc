@@ -76,7 +76,12 @@ void CpuBackend::LinearDot(const TensorView& x, const PackedMatrix& w, Accumulat
   const int64_t out = w.rows(), in = w.columns();
   const uint16_t* rounded = Rounded(x);
   const auto* panels = static_cast<const uint16_t*>(w.data());
-  ForRange(w.num_panels(), 1, [&](int64_t first, int64_t count, int) {
+  // Nobody has fetched the first block of a piece ahead; where rows are few that shows: two pieces a thread instead of
+  // four.
+  constexpr int64_t kFewRows = 32;
+  const int64_t pieces = 2 * pool_.num_threads();
+  const int64_t grain = x.rows() <= kFewRows ? (w.num_panels() + pieces - 1) / pieces : 1;
+  ForRange(w.num_panels(), grain, [&](int64_t first, int64_t count, int) {
     for (int64_t p = first; p < first + count; ++p) {
       const int64_t n = p * cpu::kDotPanel;
       cpu::DotPanelProduct({.m = x.rows(), .columns = std::min(cpu::kDotPanel, out - n), .pairs = cpu::DotPairs(in)},

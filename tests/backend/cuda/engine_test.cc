@@ -18,7 +18,7 @@ TEST_F(CudaEngineTest, TokensAndLossesAreTheSameTogetherAsApart) {
   EXPECT_LT(losses.back(), losses.front());
 
   const auto watcher = Train("beside", 3);
-  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  std::vector<std::shared_ptr<RecordingGeneration>> sinks;
   for (const std::string& prompt : prompts) sinks.push_back(Generate(prompt, 6));
   for (size_t i = 0; i < prompts.size(); ++i) {
     sinks[i]->Wait();

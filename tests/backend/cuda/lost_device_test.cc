@@ -27,7 +27,7 @@ TEST_F(LostDeviceTest, EndsEverythingWithItsReasonAndIsReported) {
   GenerateRequest late;
   late.prompt = {1};
   late.stop.max_tokens = 1;
-  EXPECT_EQ(engine_->Generate(std::move(late), std::make_shared<RecordingSink>()).code(),
+  EXPECT_EQ(engine_->Generate(std::move(late), std::make_shared<RecordingGeneration>()).code(),
             absl::StatusCode::kUnavailable);
 }
 
