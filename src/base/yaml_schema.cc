@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -10,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "base/names.h"
 #include "base/status.h"
+#include "yaml-cpp/eventhandler.h"
 #include "yaml-cpp/yaml.h"
 
 namespace tandem {
@@ -40,11 +42,48 @@ bool IsPlain(const YAML::Node& node) {
   return node.IsScalar() && node.Tag() != "!";
 }
 
-// yaml-cpp reports by exception; none leaves this file.
-absl::Status Parse(const std::string& name, const std::string& text, std::vector<YAML::Node>& documents) {
+// Counts documents: YAML::LoadAll never ends where yaml-cpp finds one after the other without moving on, as at a comma
+// in front of a block's key.
+class DocumentCounter final : public YAML::EventHandler {
+ public:
+  static constexpr int kMany = 2;
+
+  // Up to kMany of them.
+  int Count(const std::string& text) {
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    while (count_ < kMany && parser.HandleNextDocument(*this)) {
+    }
+    return count_;
+  }
+  int last_line() const { return line_; }  // from 1, where the last of them begins
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    ++count_;
+    line_ = mark.line + 1;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  int count_ = 0, line_ = 0;
+};
+
+// The one document of a text; Null where there is none. yaml-cpp reports by exception; none leaves this file.
+absl::StatusOr<YAML::Node> Parse(const std::string& name, const std::string& text) {
   try {
-    documents = YAML::LoadAll(text);
-    return absl::OkStatus();
+    DocumentCounter documents;
+    if (documents.Count(text) > 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ":", documents.last_line(), ": a second YAML document, want one"));
+    }
+    return YAML::Load(text);
   } catch (const YAML::Exception& error) {
     const std::string line = error.mark.is_null() ? "" : absl::StrCat(":", error.mark.line + 1);
     return absl::InvalidArgumentError(absl::StrCat(name, line, ": not YAML: ", error.msg));
@@ -149,13 +188,11 @@ absl::Status YamlSchema::ReadItems(const YAML::Node& list, const std::string& na
 }
 
 absl::Status YamlSchema::Load(const std::string& file, const std::string& text) {
-  std::vector<YAML::Node> documents;
-  RETURN_IF_ERROR(Parse(file, text, documents));
+  ASSIGN_OR_RETURN(const YAML::Node document, Parse(file, text));
   const Source source{file};
-  if (documents.size() > 1) return source.Error(documents[1], "a second YAML document, want one");
-  if (documents.empty() || documents[0].IsNull()) return absl::OkStatus();
-  if (!documents[0].IsMap()) return source.Want(documents[0], "the file", "a map of keys");
-  return ReadMap(documents[0], "", source);
+  if (document.IsNull()) return absl::OkStatus();
+  if (!document.IsMap()) return source.Want(document, "the file", "a map of keys");
+  return ReadMap(document, "", source);
 }
 
 absl::Status YamlSchema::ReadMap(const YAML::Node& map, const std::string& prefix, const Source& source) {
@@ -195,11 +232,9 @@ absl::Status YamlSchema::Override(std::string_view assignment) {
   }
   YAML::Node node(value);
   if (!key->is_text) {
-    std::vector<YAML::Node> documents;
-    RETURN_IF_ERROR(Parse(source.name, value, documents));
-    if (documents.size() != 1 || documents[0].IsNull())
-      return source.Error({}, absl::StrCat(name, " is empty, want a value"));
-    node.reset(documents[0]);
+    ASSIGN_OR_RETURN(const YAML::Node parsed, Parse(source.name, value));
+    if (parsed.IsNull()) return source.Error({}, absl::StrCat(name, " is empty, want a value"));
+    node.reset(parsed);
   }
   RETURN_IF_ERROR(key->read(node, source));
   given_.insert(name);

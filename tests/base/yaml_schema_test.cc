@@ -124,7 +124,12 @@ TEST_F(YamlSchemaTest, AKeyGivenTwiceIsRefused) {
 
 TEST_F(YamlSchemaTest, TextThatIsNotYamlIsRefusedWithItsLine) {
   EXPECT_THAT(Error("level: info\nserver: {port: 1\n"), HasSubstr("a.yaml:3: not YAML: "));
-  EXPECT_THAT(Error("level: info\n---\nlevel: info\n"), HasSubstr("a second YAML document, want one"));
+  EXPECT_THAT(Error("level: info\n---\nlevel: info\n"), HasSubstr("a.yaml:2: a second YAML document, want one"));
+}
+
+// Found by the fuzzer: yaml-cpp takes it for documents without end.
+TEST_F(YamlSchemaTest, ACommaBeforeAKeyIsRefused) {
+  EXPECT_THAT(Error("# text\n\n, from the root\nlevel: info\n"), HasSubstr("a.yaml:"));
 }
 
 TEST_F(YamlSchemaTest, OverridesReplaceWhatTheFileSays) {
