@@ -33,9 +33,10 @@ class SamplingTest : public OpTest {
     constexpr int kBatch = 100;
     std::vector<int> counts(row.size());
     for (int first = 0; first < draws; first += kBatch) {
+      const int batch = std::min(kBatch, draws - first);
       std::vector<SampleRequest> requests;
-      for (int i = 0; i < kBatch; ++i) requests.push_back({.row = i, .params = params, .index = first + i});
-      for (const int32_t id : Sample(std::vector(kBatch, row), requests)) ++counts.at(id);
+      for (int i = 0; i < batch; ++i) requests.push_back({.row = i, .params = params, .index = first + i});
+      for (const int32_t id : Sample(std::vector(batch, row), requests)) ++counts.at(id);
     }
     return counts;
   }
