@@ -116,23 +116,27 @@ TEST_F(DecodingTest, PromptLookupChangesNoBit) {
   requests.back().stop.stop = {"The end", "fox."};
   requests.push_back(Request(kStory, 60, 0));
   requests.back().stop.min_tokens = 50;
-  std::vector<std::shared_ptr<Sink>> plain, guessed;
+  std::vector<std::shared_ptr<Sink>> plain;
   for (GenerateRequest request : requests) {
     request.request_id += "-plain";
     plain.push_back(Run(request));
   }
-  // All of them in the same batches.
-  for (GenerateRequest& request : requests) {
-    request.max_drafts = 8;
-    guessed.push_back(Start(std::move(request)));
-  }
+  // All of them in the same batches; again where the machine was so busy that no guess seemed to pay.
   int accepted = 0;
-  for (size_t i = 0; i < plain.size(); ++i) {
-    guessed[i]->Wait();
-    ASSERT_TRUE(guessed[i]->end.status.ok()) << guessed[i]->end.status;
-    EXPECT_EQ(guessed[i]->completions[0], plain[i]->completions[0]) << i;
-    EXPECT_EQ(plain[i]->end.usage.drafted_tokens, 0);
-    accepted += guessed[i]->end.usage.accepted_tokens;
+  for (int round = 0; round < 20 && accepted == 0; ++round) {
+    std::vector<std::shared_ptr<Sink>> guessed;
+    for (GenerateRequest request : requests) {
+      request.request_id += absl::StrCat("-", round);
+      request.max_drafts = 8;
+      guessed.push_back(Start(std::move(request)));
+    }
+    for (size_t i = 0; i < plain.size(); ++i) {
+      guessed[i]->Wait();
+      ASSERT_TRUE(guessed[i]->end.status.ok()) << guessed[i]->end.status;
+      EXPECT_EQ(guessed[i]->completions[0], plain[i]->completions[0]) << i;
+      EXPECT_EQ(plain[i]->end.usage.drafted_tokens, 0);
+      accepted += guessed[i]->end.usage.accepted_tokens;
+    }
   }
   EXPECT_GT(accepted, 0);
   EXPECT_EQ(engine_->GetStatus().accepted_tokens, accepted);
