@@ -37,16 +37,17 @@ Mirror::Place Mirror::Add(size_t bytes) {
 }
 
 void Mirror::Reset() {
-  for (Chunk& chunk : chunks_) chunk.used = 0;
+  for (Chunk& chunk : chunks_) chunk.used = chunk.sent = 0;
   current_ = 0;
 }
 
-cudaError_t Mirror::CopyToDevice(cudaStream_t stream) const {
-  for (const Chunk& chunk : chunks_) {
-    if (chunk.used == 0) continue;
-    const cudaError_t error =
-        cudaMemcpyAsync(chunk.device, chunk.host.get(), chunk.used, cudaMemcpyHostToDevice, stream);
+cudaError_t Mirror::CopyNewToDevice(cudaStream_t stream) {
+  for (Chunk& chunk : chunks_) {
+    if (chunk.used == chunk.sent) continue;
+    const cudaError_t error = cudaMemcpyAsync(chunk.device + chunk.sent, chunk.host.get() + chunk.sent,
+                                              chunk.used - chunk.sent, cudaMemcpyHostToDevice, stream);
     if (error != cudaSuccess) return error;
+    chunk.sent = chunk.used;
   }
   return cudaSuccess;
 }

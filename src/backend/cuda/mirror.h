@@ -25,15 +25,15 @@ class Mirror {
   // Room for `bytes`, rounded up to a power of two: a table that is a little longer the next time moves no other.
   Place Add(size_t bytes);
   void Reset();
-  // What was added since the last Reset, in as few copies as there are chunks.
-  cudaError_t CopyToDevice(cudaStream_t stream) const;
+  // What was added since the last copy, and everything since the last Reset: one copy for each chunk.
+  cudaError_t CopyNewToDevice(cudaStream_t stream);
   cudaError_t CopyToHost(cudaStream_t stream) const;
 
  private:
   struct Chunk {
     Pinned host;
     char* device = nullptr;
-    size_t size = 0, used = 0;
+    size_t size = 0, used = 0, sent = 0;
   };
   bool Grow(size_t bytes);
 

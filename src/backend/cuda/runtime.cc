@@ -114,11 +114,11 @@ void Runtime::Fail(absl::Status error) {
 // After an error nothing is given to the device until Finish has told of it.
 void Runtime::Enqueue(const Fingerprint& print, const std::function<cudaError_t(cudaStream_t)>& enqueue) {
   if (failed_) return;
-  if (phase_ == Phase::kDry) {
-    body_->print.Add(print.value());
-  } else {
-    Check(enqueue(lane().stream.get()));
-  }
+  if (phase_ == Phase::kDry) return body_->print.Add(print.value());
+  cudaStream_t stream = lane().stream.get();
+  // Tables of a repeated body go over together, before its graph.
+  if (body_ == nullptr) Check(lane().tables.CopyNewToDevice(stream));
+  Check(enqueue(stream));
 }
 
 const void* Runtime::AddTable(const void* host, size_t bytes) {
@@ -129,10 +129,6 @@ const void* Runtime::AddTable(const void* host, size_t bytes) {
     return nullptr;
   }
   std::memcpy(place.host, host, bytes);
-  // Tables of a repeated body go over together, before its work.
-  if (body_ == nullptr && !failed_) {
-    Check(cudaMemcpyAsync(place.device, place.host, bytes, cudaMemcpyHostToDevice, lane().stream.get()));
-  }
   return place.device;
 }
 

@@ -81,7 +81,7 @@ class Runtime {
   // `enqueue(stream)` gives the stream work that `print` tells from all other work.
   void Enqueue(const Fingerprint& print, const std::function<cudaError_t(cudaStream_t)>& enqueue);
 
-  // A copy of host values on the device, until Finish.
+  // A copy of host values on the device, until Finish; it is there for what is launched next.
   template <typename T>
   std::span<const T> ToDevice(std::span<const T> host) {
     return {static_cast<const T*>(AddTable(host.data(), host.size_bytes())), host.size()};

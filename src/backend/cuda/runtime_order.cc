@@ -110,7 +110,7 @@ void Runtime::RunRepeated(uint64_t key, const std::function<void()>& body) {
   }
   op_name_ = "a repeated step";
   repeated.in_flight = true;
-  Check(repeated.tables.CopyToDevice(stream));
+  Check(repeated.tables.CopyNewToDevice(stream));
   if (!failed_) Check(cudaGraphLaunch(graph, stream));
   ++graphs_launched_;
 }
