@@ -52,7 +52,7 @@ struct Config {
   };
   struct Scheduler {
     int training_rows_beside_inference = 64;
-    int max_prefill_rows = 256;
+    int max_prefill_rows = 64;
     std::vector<Tenant> tenants;
     std::string policy = "coserving";
     int temporal_every = 4;

@@ -11,8 +11,8 @@ namespace tandem {
 class CostModel;
 
 struct SchedulerOptions {
-  int max_batch_rows = 512;    // rows of one iteration: bounds its time and its activations
-  int max_prefill_rows = 256;  // of these prefill rows: bounds what a running decode has to wait for
+  int max_batch_rows = 512;   // rows of one iteration: bounds its time and its activations
+  int max_prefill_rows = 64;  // of these prefill rows: bounds what a running decode has to wait for
   // Training's share of an iteration that also has inference rows, in row-equivalents (sched/coserving.h). 0: training
   // runs only while inference is idle.
   int training_rows_beside_inference = 64;

@@ -143,8 +143,8 @@ def engine_figures(context):
     return figures
 
 
-CUDA_DAEMON = ["--set", "backend=cuda", "--set", "engine.max_batch_rows=2048", "--set", "kv.capacity_tokens=393216",
-               "--set", "engine.max_running_requests=256"]
+CUDA_DAEMON = ["--set", "backend=cuda", "--set", "engine.max_batch_rows=2048", "--set", "scheduler.max_prefill_rows=1536",
+               "--set", "kv.capacity_tokens=393216", "--set", "engine.max_running_requests=256"]
 
 
 def daemon_decode(context):
