@@ -20,10 +20,6 @@ constexpr int kReplayChunk = 64;
 constexpr std::string_view kIdPrefix = "job-";
 constexpr size_t kMaxSuggested = 100;  // ids that a slip is compared with: the youngest
 
-std::string IdOf(JobId number) {
-  return absl::StrCat("job-", number);
-}
-
 struct Watcher {
   std::shared_ptr<JobSink> sink;
   bool live = false;  // has seen all events so far, and gets the next ones as they come

@@ -154,7 +154,7 @@ TEST_F(AdapterStoreTest, GenerationsRunOutInsteadOfOverflowing) {
 }
 
 TEST_F(AdapterStoreTest, RefusesNamesThatCouldNotBeDirectories) {
-  for (const std::string name :
+  for (const std::string& name :
        {std::string(), std::string("../x"), std::string(".hidden"), std::string("a/b"), std::string("a b"),
         std::string("a\0b", 3), std::string("\xc3\xa4"), std::string(65, 'a')}) {
     EXPECT_EQ(CheckAdapterName(name).code(), absl::StatusCode::kInvalidArgument) << name;
@@ -229,7 +229,9 @@ TEST_F(AdapterStoreTest, RequestsPublicationsAndUnloadsMayRace) {
   });
   for (int i = 0; i < 100; ++i) {
     EXPECT_TRUE(store_.Publish("support", Weights(1), "", "").ok());
-    if (i % 10 == 9) EXPECT_TRUE(store_.Unload("support").ok());
+    if (i % 10 == 9) {
+      EXPECT_TRUE(store_.Unload("support").ok());
+    }
   }
   jobs.join();
   stop.store(true);

@@ -86,7 +86,9 @@ TEST(WritePeftAdapter, WritesThePeftFormat) {
   const Json config = *ParseJson(*ReadFile(dir.Path("out/adapter_config.json")));
   const Json reference = GoldenJson("lora/qv_rank4/final/adapter_config.json");
   for (const auto& [key, value] : config.items()) {
-    if (key != "base_model_name_or_path") EXPECT_EQ(value, reference[key]) << key;
+    if (key != "base_model_name_or_path") {
+      EXPECT_EQ(value, reference[key]) << key;
+    }
   }
   EXPECT_EQ(config["base_model_name_or_path"], "models/demo");
 }
