@@ -151,23 +151,23 @@ def daemon_decode(context):
     out = context.out / "decode"
     context.run("python3", "tools/bench_coserve", "--bin", context.binaries, "--model", model_of(context), "--ttft", 2000,
                 "--tpot", 25, "--streams", "1,8,64,256", "--prompt-tokens", 1024, "--output-tokens", 128, "--policies",
-                "inference_only", "--no-two-processes", "--seconds", 20, "--warm-up", 5, *CUDA_DAEMON, "--out", out)
+                "inference_only", "--seconds", 20, "--warm-up", 5, *CUDA_DAEMON, "--out", out)
     loads = json.loads((out / "results.json").read_text())["loads"]
-    return {load["label"]: f"{load['runs']['inference_only']['generated_per_s']:.0f} tokens/s, TPOT p99 "
-                           f"{load['runs']['inference_only']['tpot_ms']['p99']:.1f} ms" for load in loads}
+    return {load: f"{runs['inference_only']['generated_per_s']:.0f} tokens/s, TPOT p99 "
+                  f"{runs['inference_only']['tpot_ms']['p99']:.1f} ms" for load, runs in loads.items()}
 
 
 def coserve(context):
     out = context.out / "coserve"
     context.run("python3", "tools/bench_coserve", "--bin", context.binaries, "--model", model_of(context), "--ttft", 1000,
                 "--tpot", 25, "--rate", "5,15", "--prompt-tokens", 512, "--output-tokens", 128, "--policies",
-                "inference_only,coserving", "--no-two-processes", "--seconds", 40, "--warm-up", 10, "--backward-window",
-                1024, *CUDA_DAEMON, "--out", out)
+                "training_only,inference_only,coserving", "--seconds", 40, "--warm-up", 10, "--window", 1024, *CUDA_DAEMON,
+                "--out", out)
     results = json.loads((out / "results.json").read_text())
-    figures = {"training alone": f"{results['training_only_per_s']:.0f} tokens/s"}
-    for load in results["loads"]:
-        for policy, run in load["runs"].items():
-            figures[f"{load['label']}, {policy}"] = (f"{run['trained_per_s']:.0f} trained/s, TPOT p99 "
+    figures = {"training alone": f"{results['alone']['training_only']:.0f} tokens/s"}
+    for load, runs in results["loads"].items():
+        for policy, run in runs.items():
+            figures[f"{load}, {policy}"] = (f"{run['trained_per_s']:.0f} trained/s, TPOT p99 "
                                                      f"{run['tpot_ms']['p99']:.1f} ms, SLO {100 * run['attainment']:.0f} %")
     return figures
 
