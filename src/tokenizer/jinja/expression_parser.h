@@ -40,6 +40,7 @@ class ExpressionParser {
   Parsed Postfix(ExpressionPtr value);
   Parsed FiltersAndTests(ExpressionPtr value);
   Parsed Subscript(ExpressionPtr value);
+  Parsed CallOf(ExpressionPtr function);
   Parsed Dot(ExpressionPtr value);
   Parsed Filter(ExpressionPtr value);
   Parsed Test(ExpressionPtr value);

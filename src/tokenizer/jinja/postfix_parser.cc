@@ -19,13 +19,17 @@ Parsed ExpressionParser::Postfix(ExpressionPtr value) {
     } else if (tokens_.Current().IsOperator("[")) {
       ASSIGN_OR_RETURN(value, Subscript(std::move(value)));
     } else if (tokens_.Current().IsOperator("(")) {
-      const Position at = value->at;
-      ASSIGN_OR_RETURN(CallArguments arguments, Arguments());
-      value = Make(at, Call{std::move(value), std::move(arguments)});
+      ASSIGN_OR_RETURN(value, CallOf(std::move(value)));
     } else {
       return value;
     }
   }
+}
+
+Parsed ExpressionParser::CallOf(ExpressionPtr function) {
+  const Position at = function->at;
+  ASSIGN_OR_RETURN(CallArguments arguments, Arguments());
+  return Make(at, Call{std::move(function), std::move(arguments)});
 }
 
 Parsed ExpressionParser::Dot(ExpressionPtr value) {
@@ -100,9 +104,7 @@ Parsed ExpressionParser::FiltersAndTests(ExpressionPtr value) {
     } else if (tokens_.Current().IsName("is")) {
       ASSIGN_OR_RETURN(value, Test(std::move(value)));
     } else if (tokens_.Current().IsOperator("(")) {
-      const Position at = value->at;
-      ASSIGN_OR_RETURN(CallArguments arguments, Arguments());
-      value = Make(at, Call{std::move(value), std::move(arguments)});
+      ASSIGN_OR_RETURN(value, CallOf(std::move(value)));
     } else {
       return value;
     }
