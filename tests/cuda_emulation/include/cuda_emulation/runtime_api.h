@@ -92,14 +92,19 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(
 
 namespace cuda_emulation {
 cudaError_t EnqueueKernel(const cudaLaunchConfig_t& config, const void* function, std::function<void()> thread);
-// Ends the process where a word of the argument is an address of pageable host memory, which a GPU cannot follow.
-void CheckArgument(const void* function, const void* argument, size_t bytes);
+// Ends the process where a kernel's argument points to pageable host memory, which a GPU cannot follow. Structs are not
+// looked into: a number beside padding may look like an address.
+void CheckPointer(const void* function, const void* pointer);
+template <typename T>
+void CheckArgument(const void* function, const T& argument) {
+  if constexpr (std::is_pointer_v<T>) CheckPointer(function, argument);
+}
 }  // namespace cuda_emulation
 
 template <typename... Params, typename... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...), Args&&... args) {
   const void* function = reinterpret_cast<const void*>(kernel);
   std::tuple<std::remove_cv_t<Params>...> given(std::forward<Args>(args)...);
-  std::apply([&](const auto&... each) { (cuda_emulation::CheckArgument(function, &each, sizeof(each)), ...); }, given);
+  std::apply([&](const auto&... each) { (cuda_emulation::CheckArgument(function, each), ...); }, given);
   return cuda_emulation::EnqueueKernel(*config, function, [kernel, given] { std::apply(kernel, given); });
 }
