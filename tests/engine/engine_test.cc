@@ -187,35 +187,29 @@ TEST_F(EngineTest, APriorityHasTheTargetsOfItsClass) {
 TEST_F(EngineTest, LossesAreTheSameThoughRequestsTakeTrainingsBlocks) {
   engine = nullptr;
   engine = MakeEngine(512);
-  const auto losses = [this](const std::string& name, const std::function<void()>& meanwhile) {
-    const auto job = engine->CreateJob(Job(name, 6));
-    EXPECT_TRUE(job.ok()) << job.status();
-    const auto watcher = Watch(job->id);
-    meanwhile();
-    std::vector<double> all;
-    for (const JobEvent& event : watcher->Wait()) {
-      if (event.kind == JobEventKind::kStep) all.push_back(event.loss);
-    }
-    return all;
-  };
-  const std::vector<double> want = losses("alone", [] {});
-  EXPECT_EQ(engine->GetStatus().training_preemptions, 0);
-  // Each takes the whole pool.
-  std::vector<std::shared_ptr<RecordingGeneration>> sinks;
-  const std::vector<double> got = losses("beside", [&] {
-    for (int i = 0; i < 8; ++i) {
-      GenerateRequest request = Request(std::string(1 + i, 'a'), 1);
-      request.stop.max_tokens = 512 - static_cast<int>(request.prompt.size());
-      request.stop.min_tokens = 20;
-      sinks.push_back(Start(std::move(request)));
-      sinks.back()->WaitForFirst();
-      engine->Abort(absl::StrCat("r", last_request));
-    }
-  });
-  for (const auto& sink : sinks) sink->Wait();
+  const int steps = 40;
+  const auto alone = engine->CreateJob(Job("alone", steps));
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  const std::vector<double> want = Losses(Watch(alone->id)->Wait());
+  const auto taken = [&] { return engine->GetStatus().training_preemptions; };
+  EXPECT_EQ(taken(), 0);
+
+  const auto beside = engine->CreateJob(Job("beside", steps));
+  ASSERT_TRUE(beside.ok()) << beside.status();
+  const auto watcher = Watch(beside->id);
+  watcher->WaitForStep(1);
+  const auto runs = [&] { return engine->GetJob(beside->id)->state == JobState::kRunning; };
+  // The prompt alone takes the whole pool, so the first request that meets a sequence in training takes its blocks.
+  for (int i = 0; i < 100 && runs() && taken() == 0; ++i) {
+    GenerateRequest request = Request("A", 2);
+    request.prompt.assign(508, request.prompt.back());
+    request.prompt[0] = 10 + i;  // so that no block of it is cached
+    Tokens(std::move(request));
+  }
+  const std::vector<double> got = Losses(watcher->Wait());
+  EXPECT_GT(taken(), 0);
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-12 * want[i]) << "step " << i + 1;
-  EXPECT_GT(engine->GetStatus().training_preemptions, 0);
 }
 
 TEST_F(EngineTest, ATrainedAdapterAnswersAtOnceAndMixesWithTheBaseModel) {
