@@ -15,7 +15,9 @@ enum class Direction { kGather, kScatter };
 // that is more than one.
 template <typename From, typename To, int kVector>
 __global__ void __launch_bounds__(kThreads) CopyRowsKernel(RowCopyArgs args, Direction direction) {
-  const int64_t number = args.numbers[blockIdx.x], plain = blockIdx.x;
+  int64_t number = args.numbers[blockIdx.x];
+  if (number < 0) number = max(args.below_zero[~number], 0);
+  const int64_t plain = blockIdx.x;
   const bool gather = direction == Direction::kGather;
   const From* from = static_cast<const From*>(args.from) + (gather ? number : plain) * args.columns;
   To* to = static_cast<To*>(args.to) + (gather ? plain : number) * args.columns;

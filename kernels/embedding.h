@@ -13,7 +13,8 @@ namespace tandem::kernels {
 struct RowCopyArgs {
   Type from_type = Type::kF32, to_type = Type::kF32;
   const void* from = nullptr;
-  const int32_t* numbers = nullptr;  // [rows]
+  const int32_t* numbers = nullptr;     // [rows]
+  const int32_t* below_zero = nullptr;  // number ~k stands for below_zero[k], or for 0 where that is negative too
   void* to = nullptr;
   int64_t rows = 0, columns = 0;
 };

@@ -9,13 +9,13 @@
 //
 // Memory. What a TensorView points to lies on the device (Allocate; DeviceTensor owns it) but for the arguments called
 // `host`. A std::span is host memory. Those that are read may go when the call returns; only the blocks of SequenceRows
-// must stay as they are until Finish. Those that are written (losses, ids, logprobs) must stay, and are good, once
-// Finish has returned; but experts and weights of Route, dots of RowDots, and what Download and SumOfSquares bring, are
-// good on return.
+// must stay as they are until the step has ended (EndStep). Those that are written (losses, ids, logprobs) must stay,
+// and are good, once the step is over (AwaitStep, Finish); but experts and weights of Route, dots of RowDots, and what
+// Download and SumOfSquares bring, are good on return.
 //
 // Threads and order. Calls come from one thread at a time and take effect in their order; a device may be busy with
 // them after they have returned. Only CreateMatrix, Allocate, Free and the destruction of a Matrix may come from any
-// thread at any time; nothing in flight may use what is given back.
+// thread at any time; what is given back stays as it is until the calls made so far are done with it.
 #pragma once
 
 #include <functional>
@@ -52,6 +52,8 @@ class Backend {
                             const LoraGradients& gradients, const TensorView& dx) = 0;
 
   // --- embedding, norm, RoPE, activation, sums -----------------------------------------------------------------------
+  // Where the backend runs ahead, id ~k (below 0) is the k-th token that Sample drew in the step before this one,
+  // counted over its calls; 0 where none could be drawn.
   virtual void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) = 0;
   virtual void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) = 0;
   // dx (+)= the gradient through y = x * rsqrt(mean(x^2) + epsilon) * weight
@@ -130,13 +132,22 @@ class Backend {
   virtual void Download(const TensorView& from, const TensorView& host) = 0;  // same dtype and shape
 
   // --- order: what a device that works on its own needs to know. A backend that is done when a call returns needs
-  // none. Waits for all work. An error is the first since the last Finish: nothing that was computed since then is
-  // good.
+  // none. True: such a device. Its next step may be prepared and given to it while it is busy with the one before.
+  virtual bool runs_ahead() const { return false; }
+  // The calls since the last EndStep are a step. Waits for nothing.
+  virtual void EndStep() {}
+  // Waits until the oldest step that has ended and was not awaited is over. At most one such step may be left when the
+  // next one ends. An error is the first of that step: nothing that it computed is good, nor what was made of it since.
+  virtual absl::Status AwaitStep() { return absl::OkStatus(); }
+  // Ends a step and waits until it is over; a step that ended before can still be awaited for its own error.
   virtual absl::Status Finish() { return absl::OkStatus(); }
+  // The first error since the last EndStep, as far as is known without waiting: nothing since it has been computed.
+  virtual absl::Status step_error() const { return absl::OkStatus(); }
   // False: no call will succeed any more, and the process should start anew.
   virtual bool alive() const { return true; }
-  // Work between the two is backward's. It follows earlier backward work, and all work before the last Finish; where
-  // overlaps_backward, it may run beside the other work since then. BeginBackward waits while much of it is in flight.
+  // Work between the two is backward's. It follows earlier backward work, and all steps that have ended; where
+  // overlaps_backward, it may run beside the other work of its own step. BeginBackward waits while much of it is in
+  // flight.
   virtual void BeginBackward() {}
   virtual void EndBackward() {}
   virtual bool overlaps_backward() const { return false; }

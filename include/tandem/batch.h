@@ -60,8 +60,9 @@ struct SampleRequest {
   int row = 0;  // in the packed batch
   SamplingParams params;
   int index = 0;  // number of the token in its request, from 0
-  // Of the sequence, borrowed for the step: prompt and completion before this token, for penalties and bad words; ids
-  // that may not be drawn now (its end tokens, before min_tokens).
+  // Of the sequence, borrowed for the step: prompt and completion before this token, for penalties and bad words (where
+  // there are neither, tokens that are still in flight may be missing); ids that may not be drawn now (its end tokens,
+  // before min_tokens).
   std::span<const int32_t> history = {};
   int num_prompt_tokens = 0;  // of history
   std::span<const int32_t> banned = {};
@@ -87,8 +88,9 @@ struct PoolRequest {
 
 struct Batch {
   std::vector<Span> spans;
-  std::vector<int32_t> token_ids;  // [num_rows]
-  std::vector<int32_t> labels;     // [num_rows] for kTrainForward and kEvaluate rows, kIgnoredLabel elsewhere
+  // [num_rows]; ~k (below 0): what samples[k] of the batch before this one draws, which is still in flight.
+  std::vector<int32_t> token_ids;
+  std::vector<int32_t> labels;  // [num_rows] for kTrainForward and kEvaluate rows, kIgnoredLabel elsewhere
   std::vector<SampleRequest> samples;
   std::vector<ScoreRequest> scores;
   std::vector<PoolRequest> pools;

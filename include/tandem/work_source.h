@@ -84,6 +84,9 @@ class WorkSource {
  public:
   virtual ~WorkSource() = default;
 
+  // Whether it can say what runs behind the batch that was launched last before that one is committed.
+  virtual bool can_run_ahead() const { return true; }
+
   // What could run at `now`. Called once per iteration; changes nothing that a second call would notice.
   virtual Offers CollectOffers(absl::Time now) const = 0;
 
@@ -92,7 +95,12 @@ class WorkSource {
   // have their blocks.
   virtual void Emit(const Grants& grants, Batch& batch) = 0;
 
-  // Takes its own spans' and units' share of the result. Spans of other sources are passed over.
+  // The batch of the last Emit is on its way, but for the last `backward_skipped` of its units: what could run behind
+  // it may be asked for, and whatever it borrows may go. A Commit that was not announced so does this first.
+  virtual void Launched(const Batch& batch, int backward_skipped) {}
+
+  // Takes its own spans' and units' share of the result; batches come in their order. Spans of other sources are passed
+  // over, and so are those of sequences that have gone since.
   virtual void Commit(const Batch& batch, const StepResult& result, absl::Time now) = 0;
 };
 

@@ -196,6 +196,11 @@ __device__ __forceinline__ bool FindCandidates(const LogitRow& row, const Weight
   return MassOf<kThreads>(candidates) >= (request.top_p < 1 ? ShareOf(*mass, request.top_p) : *mass);
 }
 
+__device__ void Answer(const DrawArgs& args, int32_t id) {
+  args.ids[blockIdx.x] = id;
+  if (args.kept != nullptr) args.kept[blockIdx.x] = id;
+}
+
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads) DrawKernel(DrawArgs args) {
   __shared__ Candidates candidates;
@@ -223,7 +228,7 @@ __global__ void __launch_bounds__(kThreads) DrawKernel(DrawArgs args) {
       id = kToBeSearched;
     }
   }
-  if (threadIdx.x == 0) args.ids[blockIdx.x] = id;
+  if (threadIdx.x == 0) Answer(args, id);
 }
 
 // The rows that had too many candidates. A kernel of its own, so that its registers are not the others'.
@@ -236,7 +241,7 @@ __global__ void __launch_bounds__(kThreads) DrawBySearchKernel(DrawArgs args) {
   const Weights weights = {FindMaximum<kThreads>(row).max, request.temperature};
   const Kept kept = SearchRow<kThreads>(row, weights, request);
   const int32_t id = DrawFromRow<kThreads>(row, weights, kept, request.uniform);
-  if (threadIdx.x == 0) args.ids[blockIdx.x] = id;
+  if (threadIdx.x == 0) Answer(args, id);
 }
 
 }  // namespace

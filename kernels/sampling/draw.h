@@ -31,6 +31,7 @@ struct DrawArgs {
   const DrawRequest* requests = nullptr;  // [rows]
   const int32_t* finite = nullptr;        // [rows] as ApplyLogitRules left it; 0: the row was not finite
   int32_t* ids = nullptr;                 // [rows] kDrawNotFinite, kDrawNothingLeft where there is none
+  int32_t* kept = nullptr;                // [rows] a copy of them; null: none
 };
 cudaError_t LaunchDraw(const DrawArgs& args, cudaStream_t stream);
 

@@ -68,7 +68,11 @@ class CudaBackend final : public Backend {
   void Zero(const TensorView& x) override;
   void Upload(const TensorView& host, const TensorView& to) override;
   void Download(const TensorView& from, const TensorView& host) override;
+  bool runs_ahead() const override { return true; }
+  void EndStep() override { runtime_.EndStep(); }
+  absl::Status AwaitStep() override { return runtime_.AwaitStep(); }
   absl::Status Finish() override { return runtime_.Finish(); }
+  absl::Status step_error() const override { return runtime_.step_error(); }
   bool alive() const override { return runtime_.alive(); }
   void BeginBackward() override { runtime_.BeginBackward(); }
   void EndBackward() override { runtime_.EndBackward(); }

@@ -11,6 +11,7 @@ void CudaBackend::Embedding(std::span<const int32_t> ids, const Matrix& table, c
                                                                   .to_type = cuda::TypeOf(x.dtype),
                                                                   .from = from.data(),
                                                                   .numbers = runtime_.ToDevice(ids).data(),
+                                                                  .below_zero = runtime_.drawn(),
                                                                   .to = x.data,
                                                                   .rows = x.rows(),
                                                                   .columns = x.shape[1]});

@@ -1,6 +1,7 @@
-// A stretch of pinned host memory and as much on the device, filled from the front within a step: host tables on their
-// way to the device, results on their way back. It grows by further chunks, so addresses hold until the end; the same
-// calls after a Reset give the same addresses.
+// A stretch of device memory, filled from the front within a step, and as much pinned host memory twice, so that one
+// step's can be filled or read while the device still copies the other's: host tables on their way to the device,
+// results on their way back. On the device the order of the stream is enough. It grows by further chunks, so addresses
+// hold until the end; the same calls after a Reset give the same addresses on the device.
 #pragma once
 
 #include <cstddef>
@@ -25,13 +26,16 @@ class Mirror {
   // Room for `bytes`, rounded up to a power of two: a table that is a little longer the next time moves no other.
   Place Add(size_t bytes);
   void Reset();
+  // A Reset; Add gives the other half of the host memory from now on.
+  void Flip();
+  int half() const { return half_; }
   // What was added since the last copy, and everything since the last Reset: one copy for each chunk.
   cudaError_t CopyNewToDevice(cudaStream_t stream);
   cudaError_t CopyToHost(cudaStream_t stream) const;
 
  private:
   struct Chunk {
-    Pinned host;
+    Pinned host[2];
     char* device = nullptr;
     size_t size = 0, used = 0, sent = 0;
   };
@@ -40,6 +44,7 @@ class Mirror {
   Arena& arena_;
   std::vector<Chunk> chunks_;
   size_t current_ = 0;
+  int half_ = 0;
 };
 
 }  // namespace tandem::cuda

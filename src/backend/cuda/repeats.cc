@@ -17,10 +17,6 @@ Repeats::Body& Repeats::BodyOf(uint64_t key) {
   return *body;
 }
 
-void Repeats::Finished() {
-  for (const auto& [key, body] : bodies_) body->in_flight = false;
-}
-
 cudaGraphExec_t Repeats::Find(uint64_t key, uint64_t print) {
   const auto found =
       std::ranges::find_if(graphs_, [&](const Graph& graph) { return graph.key == key && graph.print == print; });

@@ -5,7 +5,7 @@
 //   known     the tables are copied and the graph of that hash is launched
 //   new       the second time that a hash is seen it is captured, by running the body once more; at first it only runs
 //
-// What a body does not give the device to do but waits for (Fetch), or wants back at Finish (Result), can not be
+// What a body does not give the device to do but waits for (Fetch), or wants back from the step (Result), can not be
 // repeated: such a key always runs as it is.
 #pragma once
 
@@ -36,13 +36,12 @@ class Repeats {
     PlanCache plans;
     Fingerprint print;
     bool repeatable = true;
-    bool in_flight = false;             // launched since the last Finish: the device still reads the tables
+    int64_t launched[2] = {-1, -1};     // the last step in which the device was given each half of the tables
     std::unordered_set<uint64_t> seen;  // hashes without a graph
   };
 
   explicit Repeats(Arena& arena) : arena_(arena) {}
   Body& BodyOf(uint64_t key);
-  void Finished();  // nothing is in flight any more
   // Null where there is none.
   cudaGraphExec_t Find(uint64_t key, uint64_t print);
   void Insert(uint64_t key, uint64_t print, GraphExec graph);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -14,6 +15,7 @@ namespace tandem::cuda {
 namespace {
 
 constexpr size_t kFirstScratch = size_t{64} << 20;  // twice a product's workspace
+constexpr size_t kMostDrawn = size_t{1} << 16;      // ids of one step
 
 absl::Status StatusOf(cudaError_t error, const char* what) {
   return absl::InternalError(
@@ -75,17 +77,22 @@ absl::Status Runtime::Init() {
     const absl::MutexLock lock(&transfer_mutex_);
     ASSIGN_OR_RETURN(transfer_, MakeStream(lowest));
   }
-  for (Event& event : units_ended_) {
+  for (Event* event : {&units_ended_[0], &units_ended_[1], &step_ends_[0], &step_ends_[1]}) {
     cudaEvent_t made = nullptr;
     error = cudaEventCreateWithFlags(&made, cudaEventDisableTiming);
     if (error != cudaSuccess) return StatusOf(error, "making an event");
-    event.reset(made);
+    event->reset(made);
   }
+  drawn_ = static_cast<int32_t*>(Allocate(kMostDrawn * sizeof(int32_t)));
   return absl::OkStatus();
 }
 
 Runtime::~Runtime() {
   cudaDeviceSynchronize();
+  Free(drawn_);
+  const absl::MutexLock lock(&mutex_);
+  over_ = step_.load();
+  FreeRetired();
 }
 
 Runtime::Op::Op(Runtime& runtime, const char* name)
@@ -107,14 +114,21 @@ void Runtime::Check(cudaError_t error) {
 
 void Runtime::Fail(absl::Status error) {
   const absl::MutexLock lock(&mutex_);
-  if (error_.ok()) error_ = std::move(error);
-  failed_ = true;
+  absl::Status& first = completing_ != nullptr ? completing_->status : error_;
+  if (first.ok()) first = std::move(error);
+  if (completing_ == nullptr) failed_ = true;
 }
 
-// After an error nothing is given to the device until Finish has told of it.
+absl::Status Runtime::step_error() const {
+  const absl::MutexLock lock(&mutex_);
+  return error_;
+}
+
+// After an error nothing more of the step is given to the device.
 void Runtime::Enqueue(const Fingerprint& print, const std::function<cudaError_t(cudaStream_t)>& enqueue) {
   if (failed_) return;
   if (phase_ == Phase::kDry) return body_->print.Add(print.value());
+  MarkUse();
   cudaStream_t stream = lane().stream.get();
   // Tables of a repeated body go over together, before its graph.
   if (body_ == nullptr) Check(lane().tables.CopyNewToDevice(stream));
@@ -142,7 +156,7 @@ void* Runtime::AddScratch(size_t bytes) {
       Check(cudaErrorMemoryAllocation);
       return nullptr;
     }
-    if (scratch.data != nullptr) retired_.push_back(scratch.data);
+    if (scratch.data != nullptr) RetireScratch(scratch.data);
     scratch = {.data = data, .size = size, .used = 0};
   }
   void* const result = scratch.data + scratch.used;
@@ -172,6 +186,11 @@ void Runtime::FetchBytes(const void* device, void* host, size_t bytes) {
   Check(cudaStreamSynchronize(stream));
 }
 
+int32_t* Runtime::Drawn(size_t count) {
+  CHECK_LE(num_drawn_ + count, kMostDrawn) << "tokens drawn in one step";
+  return drawn_ + std::exchange(num_drawn_, num_drawn_ + count);
+}
+
 void* Runtime::Allocate(size_t bytes) {
   void* data = arena_.Allocate(bytes);
   if (data == nullptr) {
@@ -191,15 +210,26 @@ void* Runtime::Allocate(size_t bytes) {
 }
 
 void Runtime::Free(void* data) {
-  {
-    const absl::MutexLock lock(&mutex_);
-    if (const auto found = host_memory_.find(data); found != host_memory_.end()) {
-      found->second == Memory::kPinned ? static_cast<void>(cudaFreeHost(data)) : std::free(data);
-      host_memory_.erase(found);
-      return;
-    }
-  }
-  arena_.Free(data);
+  const absl::MutexLock lock(&mutex_);
+  if (in_use_ <= over_) return FreeNow(data);
+  retired_.push_back({data, in_use_});
+}
+
+// The operation that outgrew it may not have launched yet what uses it.
+void Runtime::RetireScratch(void* data) {
+  const absl::MutexLock lock(&mutex_);
+  retired_.push_back({data, step_});
+}
+
+void Runtime::FreeNow(void* data) {
+  const auto found = host_memory_.find(data);
+  if (found == host_memory_.end()) return arena_.Free(data);
+  found->second == Memory::kPinned ? static_cast<void>(cudaFreeHost(data)) : std::free(data);
+  host_memory_.erase(found);
+}
+
+void Runtime::FreeRetired() {
+  for (; !retired_.empty() && retired_.front().step <= over_; retired_.pop_front()) FreeNow(retired_.front().data);
 }
 
 void Runtime::UploadBytes(const void* host, void* device, size_t bytes) {

@@ -9,14 +9,16 @@
 //   }
 //
 // A lane is a stream with its scratch and tables: one for inference and training's forward, one of lower priority for
-// backward. Nothing is allocated within a step but where scratch, tables or results grow, which ends with the first
-// steps. Where a body is repeated (repeats.h) its operations are called without anything being launched.
+// backward. They meet, on the device, at the end of every step. Nothing is allocated within a step but where scratch,
+// tables or results grow, which ends with the first steps; and nothing waits but Fetch, and BeginBackward by design.
+// Where a body is repeated (repeats.h) its operations are called without anything being launched.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
@@ -81,13 +83,13 @@ class Runtime {
   // `enqueue(stream)` gives the stream work that `print` tells from all other work.
   void Enqueue(const Fingerprint& print, const std::function<cudaError_t(cudaStream_t)>& enqueue);
 
-  // A copy of host values on the device, until Finish; it is there for what is launched next.
+  // A copy of host values on the device, until the step's end; it is there for what is launched next.
   template <typename T>
   std::span<const T> ToDevice(std::span<const T> host) {
     return {static_cast<const T*>(AddTable(host.data(), host.size_bytes())), host.size()};
   }
   // make() of these sequences, called once in a step for each type Plan and `variant`. A Plan holds what ToDevice gave
-  // and host figures. Until Finish.
+  // and host figures. Until the step's end.
   template <typename Plan, typename Make>
   const Plan& PlanOf(std::span<const SequenceRows> sequences, uint64_t variant, Make&& make) {
     static const char kType = 0;
@@ -104,8 +106,8 @@ class Runtime {
   // For operations that choose how much they do at a time.
   static constexpr size_t kScratchGoal = size_t{256} << 20;
 
-  // Device memory for `count` values which Finish brings to the host, all results of a step in one copy, and gives to
-  // `take`.
+  // Device memory for `count` values which the step's end brings to the host, all results of a step in one copy, and
+  // AwaitStep gives to `take`.
   template <typename T>
   T* Result(size_t count, std::function<void(std::span<const T>)> take) {
     return static_cast<T*>(AddResult(count * sizeof(T), [count, take = std::move(take)](const void* host) {
@@ -119,14 +121,23 @@ class Runtime {
   }
   void FetchBytes(const void* device, void* host, size_t bytes);
 
-  // Zeroed memory of the device; of the host, where it has no more. Any thread.
+  // The `count` ids that Sample draws now: device memory that the next step's Embedding reads. They are counted over
+  // the step: the first of these is number drawn().
+  int32_t* Drawn(size_t count);
+  const int32_t* drawn() const { return drawn_; }
+
+  // Zeroed memory of the device; of the host, where it has no more. What is freed may be in use by what was launched so
+  // far: others get it when that is over. Any thread.
   void* Allocate(size_t bytes);
   void Free(void* data);
   // Host memory to the device, beside the lanes; it is there on return. Any thread.
   void UploadBytes(const void* host, void* device, size_t bytes);
 
   // As Backend has them.
+  void EndStep();
+  absl::Status AwaitStep();
   absl::Status Finish();
+  absl::Status step_error() const;
   bool alive() const { return alive_; }
   void BeginBackward();
   void EndBackward();
@@ -144,6 +155,14 @@ class Runtime {
     const void* host;
     std::function<void(const void*)> take;
   };
+  // That has ended. `over`: its status is known, its results have been taken.
+  struct Step {
+    int64_t number = 0;
+    cudaEvent_t end = nullptr;  // one of step_ends_
+    std::vector<PendingResult> results;
+    absl::Status status;
+    bool over = false;
+  };
 
   Runtime(DeviceInfo device, size_t slab_bytes);
   absl::Status Init();
@@ -154,6 +173,11 @@ class Runtime {
   void* AddResult(size_t bytes, std::function<void(const void*)> take);
   void RunBody(Phase phase, Repeats::Body& repeated, const std::function<void()>& body);
   GraphExec Capture(Repeats::Body& repeated, const std::function<void()>& body);
+  void Complete(Step& step);
+  void MarkUse() { in_use_.store(step_, std::memory_order_relaxed); }  // the device is given something in this step
+  void RetireScratch(void* data);
+  void FreeNow(void* data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FreeRetired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const DeviceInfo device_;
   Arena arena_;
@@ -161,18 +185,30 @@ class Runtime {
   Event units_ended_[2];  // of the last two of backward
   Repeats repeats_;
   Mirror result_mirror_;
-  std::vector<PendingResult> results_;
-  std::vector<void*> retired_;                 // scratch that was outgrown: free at Finish
+  std::vector<PendingResult> results_;         // of the step that has not ended
+  Event step_ends_[2];                         // of steps, by turns
+  std::atomic<int64_t> step_{0};               // that has not ended
+  std::deque<Step> ended_;                     // and not awaited, oldest first
+  int32_t* drawn_ = nullptr;                   // [kMostDrawn]
+  size_t num_drawn_ = 0;                       // in the step that has not ended
   std::atomic<const char*> op_name_{"start"};  // innermost
   bool backward_ = false;
-  int units_ = 0;                  // of backward since the last Finish
+  int units_ = 0;                  // of backward in this step
   Phase phase_ = Phase::kRun;      // of body_
   Repeats::Body* body_ = nullptr;  // that is being repeated
   int64_t graphs_launched_ = 0;
 
   std::atomic<bool> failed_{false}, alive_{true};
   mutable absl::Mutex mutex_;
-  absl::Status error_ ABSL_GUARDED_BY(mutex_);
+  absl::Status error_ ABSL_GUARDED_BY(mutex_);          // of the step that has not ended
+  Step* completing_ ABSL_GUARDED_BY(mutex_) = nullptr;  // whose errors they are instead, while its results are taken
+  struct Retired {
+    void* data;
+    int64_t step;  // whose end it waits for
+  };
+  std::deque<Retired> retired_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<int64_t> over_{-1};    // the last step that is over
+  std::atomic<int64_t> in_use_{-1};  // the last step in which anything was given to the device
   enum class Memory { kPinned, kPlain };
   std::unordered_map<void*, Memory> host_memory_ ABSL_GUARDED_BY(mutex_);  // that Allocate took instead
   Stream transfer_ ABSL_GUARDED_BY(transfer_mutex_);

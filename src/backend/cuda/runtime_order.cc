@@ -9,45 +9,86 @@
 
 namespace tandem::cuda {
 
-absl::Status Runtime::Finish() {
+// What later work needs of a step is ordered on the device: the main lane goes on when both lanes are through with it.
+void Runtime::EndStep() {
   CHECK(!backward_ && body_ == nullptr);
+  CHECK(ended_.empty() || ended_.back().over) << "the step before has not been awaited";
   op_name_ = "the step's end";
   cudaStream_t stream = main_lane_.stream.get();
   if (units_ > 0) Check(cudaStreamWaitEvent(stream, units_ended_[(units_ - 1) % 2].get(), 0));
   if (!failed_ && !results_.empty()) Check(result_mirror_.CopyToHost(stream));
-  Check(cudaStreamSynchronize(stream));
-  Check(cudaStreamSynchronize(backward_lane_.stream.get()));
+  cudaEvent_t end = step_ends_[step_ % 2].get();
+  Check(cudaEventRecord(end, stream));
   units_ = 0;
-  // Taking results may itself find what is an error.
-  for (const PendingResult& result : std::exchange(results_, {})) {
-    if (!failed_) result.take(result.host);
-  }
-  result_mirror_.Reset();
-  repeats_.Finished();
+  num_drawn_ = 0;
+  result_mirror_.Flip();
   for (Lane* lane : {&main_lane_, &backward_lane_}) {
-    lane->tables.Reset();
+    lane->tables.Flip();
     lane->plans.Clear();
   }
-  for (void* scratch : std::exchange(retired_, {})) arena_.Free(scratch);
   op_name_ = "between steps";
+  const absl::MutexLock lock(&mutex_);
+  ended_.push_back({.number = step_,
+                    .end = end,
+                    .results = std::exchange(results_, {}),
+                    .status = std::exchange(error_, absl::OkStatus())});
+  failed_ = !alive_;
+  ++step_;
+}
+
+// Waits for it, takes its results, gives back what it was the last to use.
+void Runtime::Complete(Step& step) {
+  if (step.over) return;
+  {
+    const absl::MutexLock lock(&mutex_);
+    completing_ = &step;
+  }
+  const char* const name = op_name_.exchange("the step's end");
+  Check(cudaEventSynchronize(step.end));
+  // Taking results may itself find what is an error.
+  for (const PendingResult& result : std::exchange(step.results, {})) {
+    if (step.status.ok()) result.take(result.host);
+  }
+  op_name_ = name;
+  step.over = true;
 
   const absl::MutexLock lock(&mutex_);
-  failed_ = false;
-  absl::Status status = std::exchange(error_, absl::OkStatus());
-  if (status.ok()) return status;
+  completing_ = nullptr;
+  over_ = step.number;
+  FreeRetired();
+  if (step.status.ok()) return;
   cudaGetLastError();
   // An error that stays has taken the device's whole state with it.
   if (const cudaError_t still = cudaDeviceSynchronize(); still != cudaSuccess) {
     alive_ = false;
     failed_ = true;
-    status = absl::InternalError(absl::StrCat(status.message(), "; the device is lost to this process"));
+    step.status = absl::InternalError(absl::StrCat(step.status.message(), "; the device is lost to this process"));
   }
+}
+
+absl::Status Runtime::AwaitStep() {
+  CHECK(!ended_.empty()) << "no step has ended";
+  Complete(ended_.front());
+  absl::Status status = std::move(ended_.front().status);
+  ended_.pop_front();
+  return status;
+}
+
+absl::Status Runtime::Finish() {
+  for (Step& step : ended_) Complete(step);
+  EndStep();
+  Complete(ended_.back());
+  absl::Status status = std::move(ended_.back().status);
+  ended_.pop_back();
   return status;
 }
 
 // The host runs at most two units ahead of the device, so that backward gives way soon when it is asked to.
 void Runtime::BeginBackward() {
   CHECK(!backward_);
+  if (units_ == 0 && step_ > 0 && !failed_) {
+    Check(cudaStreamWaitEvent(backward_lane_.stream.get(), step_ends_[(step_ - 1) % 2].get(), 0));
+  }
   if (units_ >= 2 && !failed_) Check(cudaEventSynchronize(units_ended_[units_ % 2].get()));
   backward_ = true;
 }
@@ -95,7 +136,10 @@ void Runtime::RunRepeated(uint64_t key, const std::function<void()>& body) {
   Repeats::Body& repeated = repeats_.BodyOf(key);
   if (!repeated.repeatable || failed_) return body();
   cudaStream_t stream = main_lane_.stream.get();
-  if (repeated.in_flight) Check(cudaStreamSynchronize(stream));
+  // Of one key once in a step, its tables from two steps ago have been copied.
+  repeated.tables.Flip();
+  int64_t& launched = repeated.launched[repeated.tables.half()];
+  if (launched > over_) Check(cudaStreamSynchronize(stream));
   RunBody(Phase::kDry, repeated, body);
   if (!repeated.repeatable || failed_) return body();
   const uint64_t print = repeated.print.value();
@@ -109,7 +153,8 @@ void Runtime::RunRepeated(uint64_t key, const std::function<void()>& body) {
     repeats_.Insert(key, print, std::move(captured));
   }
   op_name_ = "a repeated step";
-  repeated.in_flight = true;
+  MarkUse();
+  launched = step_;
   Check(repeated.tables.CopyNewToDevice(stream));
   if (!failed_) Check(cudaGraphLaunch(graph, stream));
   ++graphs_launched_;

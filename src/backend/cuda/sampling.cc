@@ -180,7 +180,8 @@ void CudaBackend::Sample(const TensorView& logits, std::span<const SampleRequest
                                     .vocab = static_cast<int>(vocab),
                                     .requests = runtime_.ToDevice(std::span<const kernels::DrawRequest>(draws)).data(),
                                     .finite = finite,
-                                    .ids = drawn});
+                                    .ids = drawn,
+                                    .kept = runtime_.Drawn(requests.size())});
   if (wanted.any()) LaunchScores(runtime_, wanted.rows(), vocab, drawn, wanted.out());
 }
 

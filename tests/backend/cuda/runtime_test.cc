@@ -186,6 +186,103 @@ TEST_F(RuntimeTest, AnErrorThatStaysIsSaidToBeTheDevicesEnd) {
   cuda_emulation::BreakDevice(cudaSuccess);
 }
 
+TEST_F(RuntimeTest, AStepsResultsComeWithItWhileTheNextOneIsInFlight) {
+  std::vector<float> taken;
+  const auto take = [&](std::span<const float> values) { taken.insert(taken.end(), values.begin(), values.end()); };
+  for (int step = 0; step < 6; ++step) {
+    Store({static_cast<float>(step), 100}, runtime_->Result<float>(2, take));
+    if (step > 0) {
+      ASSERT_TRUE(runtime_->AwaitStep().ok());
+      EXPECT_EQ(taken.size(), 2u * step);
+    }
+    runtime_->EndStep();
+  }
+  ASSERT_TRUE(runtime_->AwaitStep().ok());
+  EXPECT_EQ(taken, (std::vector<float>{0, 100, 1, 100, 2, 100, 3, 100, 4, 100, 5, 100}));
+}
+
+TEST_F(RuntimeTest, ARepeatedBodyMayBeInFlightTwice) {
+  float *const data = Floats({0}), *const sum = Floats({0});
+  float want = 0;
+  for (int i = 1; i < 9; ++i) {
+    runtime_->RunRepeated(1, [&] {
+      Store({static_cast<float>(i)}, data);
+      runtime_->Launch(kernels::LaunchAdd, Type::kF32, static_cast<const void*>(data), static_cast<void*>(sum),
+                       int64_t{1});
+    });
+    if (i > 1) EXPECT_TRUE(runtime_->AwaitStep().ok());
+    runtime_->EndStep();
+    want += static_cast<float>(i);
+  }
+  ASSERT_TRUE(runtime_->AwaitStep().ok());
+  EXPECT_EQ(Read(sum, 1), std::vector<float>{want});
+  EXPECT_GT(runtime_->graphs_launched(), 0);
+}
+
+TEST_F(RuntimeTest, WhatIsFreedIsNobodyElsesBeforeTheStepsThatUseItAreOver) {
+  const std::unique_ptr<Runtime> runtime = *Runtime::Create(size_t{1} << 20);  // which gives the same memory again
+  const auto allocate = [&] { return runtime->Allocate(1024); };
+  void* const first = allocate();
+  runtime->Free(first);
+  EXPECT_EQ(allocate(), first) << "nothing is in flight";
+  const auto use = [&](void* data) {
+    runtime->Launch(kernels::LaunchAdd, Type::kF32, static_cast<const void*>(data), data, int64_t{1});
+  };
+  use(first);
+  runtime->EndStep();
+  runtime->Free(first);
+  void* const second = allocate();
+  EXPECT_NE(second, first);
+  use(second);
+  ASSERT_TRUE(runtime->AwaitStep().ok());
+  EXPECT_EQ(allocate(), first);
+  runtime->EndStep();
+  ASSERT_TRUE(runtime->AwaitStep().ok());
+}
+
+TEST_F(RuntimeTest, AnErrorIsThatOfItsOwnStep) {
+  float* const data = Floats({0});
+  Store({1}, data);
+  runtime_->EndStep();
+  runtime_->Launch(Refuse, 1);
+  EXPECT_FALSE(runtime_->step_error().ok());
+  EXPECT_TRUE(runtime_->AwaitStep().ok());
+  runtime_->EndStep();
+  Store({3}, data);
+  EXPECT_TRUE(runtime_->step_error().ok());
+  EXPECT_FALSE(runtime_->AwaitStep().ok());
+  runtime_->EndStep();
+  EXPECT_TRUE(runtime_->AwaitStep().ok());
+  EXPECT_EQ(Read(data, 1), std::vector<float>{3});
+}
+
+TEST_F(RuntimeTest, FinishLeavesTheErrorOfAnEarlierStepToBeAwaited) {
+  float* const data = Floats({0});
+  runtime_->Launch(Refuse, 1);
+  runtime_->EndStep();
+  Store({3}, data);
+  EXPECT_TRUE(runtime_->Finish().ok());
+  EXPECT_FALSE(runtime_->AwaitStep().ok());
+}
+
+TEST_F(RuntimeTest, BackwardFollowsTheStepBeforeAndTheNextStepFollowsBackward) {
+  float *const data = Floats({0}), *const seen = Floats({0, 0});
+  const auto copy = [&](const float* from, float* to) {
+    runtime_->Launch(kernels::LaunchConvert, kernels::ConvertArgs{.from = from, .to = to, .n = 1});
+  };
+  Store({1}, data);
+  runtime_->EndStep();
+  runtime_->BeginBackward();
+  copy(data, seen);
+  Store({2}, data);
+  runtime_->EndBackward();
+  ASSERT_TRUE(runtime_->AwaitStep().ok());
+  runtime_->EndStep();
+  copy(data, seen + 1);
+  EXPECT_EQ(Read(seen, 2), (std::vector<float>{1, 2}));
+  ASSERT_TRUE(runtime_->AwaitStep().ok());
+}
+
 TEST_F(RuntimeTest, BackwardFollowsEarlierBackwardAndFinishWaitsForIt) {
   float* const data = Floats({0});
   for (int unit = 1; unit <= 5; ++unit) {
