@@ -41,6 +41,7 @@ absl::Status Runtime::Finish() {
     alive_ = false;
     failed_ = true;
     status = absl::InternalError(absl::StrCat(status.message(), "; the device is lost to this process"));
+    LOG_ERROR("{}", std::string(status.message()));
   }
   return status;
 }
