@@ -42,6 +42,14 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const BackendOptions& opt
   return CreateCpu(options);
 }
 
+bool FindsDevice([[maybe_unused]] BackendKind kind) {
+#ifdef TANDEM_CUDA
+  return kind != BackendKind::kCpu && cuda::FindDevice().ok();
+#else
+  return false;
+#endif
+}
+
 std::string DescribeDevice() {
 #ifdef TANDEM_CUDA
   const absl::StatusOr<cuda::DeviceInfo> device = cuda::FindDevice();

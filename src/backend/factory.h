@@ -21,6 +21,9 @@ struct BackendOptions {
 // no device, or no CUDA in this binary.
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(const BackendOptions& options);
 
+// Whether CreateBackend would find another device than the CPU.
+bool FindsDevice(BackendKind kind);
+
 // "cuda: NVIDIA H200, sm_90, 139 GiB", or why kAuto would serve on the CPU: one line for people.
 std::string DescribeDevice();
 

@@ -166,6 +166,8 @@ void DescribeConfig(Config& config, YamlSchema& schema) {
   schema.Add("state_dir", &config.state_dir);
   schema.Add("log.level", &config.log.level, {"trace", "debug", "info", "warn", "error", "off"});
   schema.Add("shutdown.grace", &config.shutdown.grace);
+  schema.Add("supervisor.restart", &config.supervisor.restart, {"auto", "always", "never"});
+  schema.Add("supervisor.max_delay", &config.supervisor.max_delay);
 }
 
 absl::StatusOr<Config> LoadConfig(const std::string& path, const std::vector<std::string>& overrides) {

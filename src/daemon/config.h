@@ -100,6 +100,10 @@ struct Config {
   struct Shutdown {
     absl::Duration grace = absl::Seconds(30);
   };
+  struct Supervisor {
+    std::string restart = "auto";  // or "always", "never"
+    absl::Duration max_delay = absl::Minutes(1);
+  };
 
   Model model;
   std::string backend = "auto";  // or "cpu", "cuda"
@@ -117,6 +121,7 @@ struct Config {
   std::string state_dir = "state";
   Log log;
   Shutdown shutdown;
+  Supervisor supervisor;
 };
 
 // Every key of the file, bound to its place in `config`, which is borrowed.

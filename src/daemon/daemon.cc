@@ -1,11 +1,9 @@
 #include "daemon/daemon.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <memory>
 #include <string>
@@ -18,6 +16,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "daemon/stop.h"
+#include "daemon/supervisor.h"
 #include "serve/grpc/server.h"
 
 namespace tandem {
@@ -73,16 +73,6 @@ class DoneEvent {
   int fd_;
 };
 
-// Waits for a request to stop (true) or, first, for `done` (false).
-bool WaitForStop(int stop_fd, int done_fd) {
-  std::array<pollfd, 2> fds{{{stop_fd, POLLIN, 0}, {done_fd, POLLIN, 0}}};
-  while (::poll(fds.data(), fds.size(), -1) < 0) CHECK(errno == EINTR);
-  if (fds[0].revents == 0) return false;
-  std::array<char, 128> request;  // one signalfd_siginfo
-  while (::read(stop_fd, request.data(), request.size()) < 0) CHECK(errno == EINTR);
-  return true;
-}
-
 // NOT_SERVING first, then the running requests' grace, then the end. A model that is being loaded is not waited for.
 void Drain(GrpcServer& server, ModelHost& models, absl::Duration grace) {
   server.BeginDrain();
@@ -105,7 +95,7 @@ absl::Status LoadFirstModel(const Config& config, const DaemonHooks& hooks, Mode
     outcome->status = model.status();
     outcome->done.Set();
   });
-  *stopped = WaitForStop(hooks.stop_fd, outcome->done.fd());
+  *stopped = WaitForStop(hooks.stop_fd, outcome->done.fd()) == WaitEnd::kStop;
   return *stopped ? absl::OkStatus() : outcome->status;
 }
 
@@ -153,22 +143,24 @@ void LogAccess(const Config& config, const GrpcServerOptions& options) {
   if (options.tls_certificate.empty()) LOG_WARN("API keys travel in the clear: set tls.certificate and tls.key");
 }
 
-absl::Status Serve(const Config& config, const DaemonHooks& hooks) {
+absl::StatusOr<int> Serve(const Config& config, const DaemonHooks& hooks, std::ostream& err) {
   if (!config.model.path.empty()) RETURN_IF_ERROR(CheckModelDirectory(config.model.path));
   ASSIGN_OR_RETURN(const GrpcServerOptions options, ServerOptions(config));
-  ModelHost models([&](const ModelSource& source,
-                       const LoadProgress& progress) { return hooks.load_model(config, source, progress); },
-                   config.shutdown.grace);
+  const auto lost = std::make_shared<DoneEvent>();  // shared: with every engine, which may be the last to go
+  const auto load = [&](const ModelSource& source, const LoadProgress& progress) {
+    return hooks.load_model(config, source, progress, [lost] { lost->Set(); });
+  };
+  ModelHost models(load, config.shutdown.grace);
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> server, GrpcServer::Start(options, &models));
   LogAccess(config, options);
-  bool stopped = false;
+  bool stopped = false, device_lost = false;
   RETURN_IF_ERROR(LoadFirstModel(config, hooks, models, &stopped));
-  const DoneEvent never, drained;
+  const DoneEvent drained;
   if (!stopped) {
     LOG_INFO("ready on {}:{}{}", config.server.address, server->port(),
              config.model.path.empty() ? ", without a model: tandem models load PATH" : "");
     hooks.on_ready(server->port());
-    WaitForStop(hooks.stop_fd, never.fd());
+    device_lost = WaitForStop(hooks.stop_fd, lost->fd()) == WaitEnd::kOther;
   }
   LOG_INFO("stopping: running requests have {} to finish; a second signal stops at once",
            absl::FormatDuration(config.shutdown.grace));
@@ -176,23 +168,32 @@ absl::Status Serve(const Config& config, const DaemonHooks& hooks) {
     Drain(*server, models, config.shutdown.grace);
     drained.Set();
   });
-  if (WaitForStop(hooks.stop_fd, drained.fd())) {
+  if (WaitForStop(hooks.stop_fd, drained.fd()) == WaitEnd::kStop) {
     LOG_WARN("second signal: stopping at once");
     hooks.stop_at_once();
   }
   drain.join();
   LOG_INFO("stopped");
-  return models.failure();
+  const absl::Status failure = models.failure();
+  if (!failure.ok()) err << "tandemd: " << failure.message() << std::endl;
+  return device_lost || !failure.ok() ? kRestartExitCode : 0;
 }
 
-absl::Status LoadAndServe(const CommandLine& line, const DaemonHooks& hooks, std::ostream& out) {
+bool WantsSupervisor(const Config& config, const DaemonHooks& hooks) {
+  if (!hooks.supervise || config.supervisor.restart == "never") return false;
+  return config.supervisor.restart == "always" || hooks.uses_device(config);
+}
+
+absl::StatusOr<int> LoadAndServe(const CommandLine& line, const DaemonHooks& hooks, std::ostream& out,
+                                 std::ostream& err) {
   ASSIGN_OR_RETURN(const Config config, LoadConfig(line.config, line.overrides));
   RETURN_IF_ERROR(InitLogging(config.log.level));
   if (line.check_config) {
     out << line.config << ": good" << std::endl;
-    return absl::OkStatus();
+    return 0;
   }
-  return Serve(config, hooks);
+  if (WantsSupervisor(config, hooks)) return hooks.supervise(config);
+  return Serve(config, hooks, err);
 }
 
 }  // namespace
@@ -200,9 +201,9 @@ absl::Status LoadAndServe(const CommandLine& line, const DaemonHooks& hooks, std
 int RunTandemd(int argc, const char* const* argv, const DaemonHooks& hooks, std::ostream& out, std::ostream& err) {
   CommandLine line;
   if (const std::optional<int> code = ParseCommandLine(argc, argv, hooks, line, out, err)) return *code;
-  const absl::Status status = LoadAndServe(line, hooks, out);
-  if (status.ok()) return 0;
-  err << "tandemd: " << status.message() << std::endl;
+  const absl::StatusOr<int> code = LoadAndServe(line, hooks, out, err);
+  if (code.ok()) return *code;
+  err << "tandemd: " << code.status().message() << std::endl;
   return 1;
 }
 

@@ -1,8 +1,5 @@
 // Models as the configuration wants them: a directory in, an engine out. The only file of the daemon that sees the
 // engine.
-#include <unistd.h>
-
-#include <csignal>
 #include <random>
 #include <utility>
 
@@ -112,12 +109,17 @@ class EngineModel final : public LoadedModel {
 
 }  // namespace
 
+bool UsesDevice(const Config& config) {
+  return FindsDevice(ToBackendOptions(config).kind);
+}
+
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const Config& config, const ModelSource& source,
-                                                       const LoadProgress& progress) {
+                                                       const LoadProgress& progress,
+                                                       const std::function<void()>& on_device_lost) {
   ASSIGN_OR_RETURN(GenerationDefaults defaults, LoadGenerationDefaults(source.path));
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, CreateBackend(ToBackendOptions(config)));
   EngineOptions options = ToEngineOptions(config, source);
-  options.on_device_lost = [] { ::kill(::getpid(), SIGTERM); };  // drains what is left, and ends with the failure
+  options.on_device_lost = on_device_lost;
   options.progress = progress;
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, std::move(backend)));
   return std::make_unique<EngineModel>(std::move(engine), std::move(defaults));

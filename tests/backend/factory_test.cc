@@ -11,13 +11,17 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 bool HasDevice() {
-  return DescribeDevice().find("no device") == std::string::npos;
+  return FindsDevice(BackendKind::kAuto);
 }
 
 TEST(Factory, TheCpuIsThereWhenAskedFor) {
   const auto backend = CreateBackend({.kind = BackendKind::kCpu, .threads = 1});
   ASSERT_TRUE(backend.ok()) << backend.status();
   EXPECT_THAT((*backend)->name(), StartsWith("cpu ("));
+}
+
+TEST(Factory, TheCpuIsNoDevice) {
+  EXPECT_FALSE(FindsDevice(BackendKind::kCpu));
 }
 
 TEST(Factory, WithoutADeviceAutoServesOnTheCpu) {

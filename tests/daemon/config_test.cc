@@ -71,6 +71,8 @@ TEST(ReferenceTest, HoldsTheDefaults) {
   EXPECT_EQ(reference->state_dir, defaults->state_dir);
   EXPECT_EQ(reference->log.level, defaults->log.level);
   EXPECT_EQ(reference->shutdown.grace, defaults->shutdown.grace);
+  EXPECT_EQ(reference->supervisor.restart, defaults->supervisor.restart);
+  EXPECT_EQ(reference->supervisor.max_delay, defaults->supervisor.max_delay);
 }
 
 TEST(QuickstartTest, Loads) {

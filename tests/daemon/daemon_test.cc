@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "daemon/supervisor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "serve/fakes.h"
@@ -21,15 +22,28 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
+// Can say why it ended by itself.
+class FailingModel : public FakeModel {
+ public:
+  FailingModel(FakeEngine* engine, std::function<void(absl::Duration, std::string_view)> on_drain,
+               const absl::Status* failure)
+      : FakeModel(engine, std::move(on_drain)), failure_(failure) {}
+  absl::Status failure() const override { return *failure_; }
+
+ private:
+  const absl::Status* const failure_;
+};
+
 class DaemonTest : public testing::Test {
  protected:
   DaemonTest() {
     CHECK(::pipe(stop_pipe_) == 0);
-    hooks_.load_model = [this](const Config&, const ModelSource&,
-                               const LoadProgress& progress) -> absl::StatusOr<std::unique_ptr<LoadedModel>> {
+    hooks_.load_model = [this](const Config&, const ModelSource&, const LoadProgress& progress,
+                               const std::function<void()>& lost) -> absl::StatusOr<std::unique_ptr<LoadedModel>> {
       RETURN_IF_ERROR(on_load_(progress));
-      return std::make_unique<FakeModel>(&engine_,
-                                         [this](absl::Duration grace, std::string_view) { on_drain_(grace); });
+      lose_device_ = lost;
+      return std::make_unique<FailingModel>(
+          &engine_, [this](absl::Duration grace, std::string_view) { on_drain_(grace); }, &failure_);
     };
     hooks_.stop_fd = stop_pipe_[0];
     hooks_.on_ready = [this](int port) { ready_.set_value(port); };
@@ -55,6 +69,8 @@ class DaemonTest : public testing::Test {
   std::function<absl::Status(const LoadProgress&)> on_load_ = [](const LoadProgress&) { return absl::OkStatus(); };
   std::function<void(absl::Duration)> on_drain_ = [](absl::Duration) {};
   std::function<void()> on_second_signal_ = [] {};
+  std::function<void()> lose_device_;
+  absl::Status failure_;
   int stop_pipe_[2];
   DaemonHooks hooks_;
   std::promise<int> ready_;
@@ -100,6 +116,35 @@ TEST_F(DaemonTest, ASecondSignalStopsAtOnce) {
   draining.get_future().wait();
   Signal();
   EXPECT_EQ(code.wait_for(kTestPatience), std::future_status::ready);
+}
+
+TEST_F(DaemonTest, ALostDeviceDrainsSaysSoAndAsksForAnotherProcess) {
+  std::future<int> code = std::async(std::launch::async, [&] { return Run({"--config", config_}); });
+  ready_.get_future().wait();
+  failure_ = absl::UnavailableError("the device is lost");
+  lose_device_();
+  EXPECT_EQ(code.get(), kRestartExitCode);
+  EXPECT_EQ(err_.str(), "tandemd: the device is lost\n");
+}
+
+TEST_F(DaemonTest, ASupervisorRunsWhereADeviceIsUsedUnlessTold) {
+  bool device = true;
+  hooks_.uses_device = [&](const Config&) { return device; };
+  hooks_.supervise = [](const Config& config) { return config.supervisor.max_delay == absl::Seconds(9) ? 7 : 8; };
+  EXPECT_EQ(Run({"--config", config_, "--set", "supervisor.max_delay=9s"}), 7);
+  device = false;
+  EXPECT_EQ(Run({"--config", config_, "--set", "supervisor.restart=always"}), 8);
+  for (const char* restart : {"auto", "never"}) {
+    device = std::string_view(restart) == "never";
+    EXPECT_EQ(Run({"--config", config_, "--set", std::string("supervisor.restart=") + restart, "--set",
+                   "model.path=/no/model"}),
+              1)
+        << restart;
+  }
+  hooks_.supervise = [](const Config&) { return absl::UnavailableError("starting the worker: no more processes"); };
+  err_.str("");
+  EXPECT_EQ(Run({"--config", config_, "--set", "supervisor.restart=always"}), 1);
+  EXPECT_EQ(err_.str(), "tandemd: starting the worker: no more processes\n");
 }
 
 TEST_F(DaemonTest, ATakenPortIsOneLineAndExitCodeOne) {

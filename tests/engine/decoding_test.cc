@@ -121,14 +121,16 @@ TEST_F(DecodingTest, PromptLookupChangesNoBit) {
     request.request_id += "-plain";
     plain.push_back(Run(request));
   }
-  // All of them in the same batches; again where the machine was so busy that no guess seemed to pay.
+  // All of them in the same batches; then one by one, until a guess has paid: a machine may be so busy that none seems
+  // to, above all beside others.
   int accepted = 0;
-  for (int round = 0; round < 20 && accepted == 0; ++round) {
+  for (int round = 0; accepted == 0; ++round) {
     std::vector<std::shared_ptr<Sink>> guessed;
     for (GenerateRequest request : requests) {
       request.request_id += absl::StrCat("-", round);
       request.max_drafts = 8;
       guessed.push_back(Start(std::move(request)));
+      if (round > 0) guessed.back()->Wait();
     }
     for (size_t i = 0; i < plain.size(); ++i) {
       guessed[i]->Wait();
@@ -138,7 +140,7 @@ TEST_F(DecodingTest, PromptLookupChangesNoBit) {
       accepted += guessed[i]->end.usage.accepted_tokens;
     }
   }
-  EXPECT_GT(accepted, 0);
+  Run(Request("A", 2));  // the status is as of the last step
   EXPECT_EQ(engine_->GetStatus().accepted_tokens, accepted);
 }
 

@@ -1,6 +1,8 @@
-// Sinks that keep what an engine tells them, and wait for it.
+// Sinks that keep what an engine tells them, and wait for it; and a hold on its step thread, for tests in which several
+// things must happen at the same time.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "base/check.h"
 #include "tandem/api.h"
 
 namespace tandem {
@@ -70,6 +73,38 @@ class RecordingWatcher final : public JobSink {
   absl::Mutex mutex_;
   std::vector<JobEvent> events_ ABSL_GUARDED_BY(mutex_);
   absl::Notification done_;
+};
+
+// The engine's step thread stands from construction to Release or destruction: it is kept at the end of a request of
+// the hold's own. All that is posted meanwhile comes into the same step, however slowly the poster goes on.
+class StepHold {
+ public:
+  // `token`: any of the vocabulary.
+  explicit StepHold(InferenceApi& engine, int32_t token = 1) {
+    GenerateRequest request;
+    request.request_id = "step-hold";
+    request.prompt = {token};
+    request.stop.max_tokens = 1;
+    CHECK(engine.Generate(std::move(request), gate_).ok());
+    gate_->reached.WaitForNotification();
+  }
+  StepHold(const StepHold&) = delete;
+  StepHold& operator=(const StepHold&) = delete;
+  ~StepHold() { Release(); }
+  void Release() {
+    if (!gate_->open.HasBeenNotified()) gate_->open.Notify();
+  }
+
+ private:
+  struct Gate final : GenerationSink {
+    void OnUpdate(GenerationUpdate) override {}
+    void OnEnd(GenerationEnd) override {
+      reached.Notify();
+      open.WaitForNotification();
+    }
+    absl::Notification reached, open;
+  };
+  const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();  // shared: with the engine
 };
 
 }  // namespace tandem

@@ -26,6 +26,7 @@ class EngineModel : public LoadedModel {
   }
   void Start() override { engine_->Start(); }
   void Drain(absl::Duration grace, std::string_view reason) override { engine_->Drain(grace, reason); }
+  absl::Status failure() const override { return engine_->failure(); }
 
  private:
   const std::unique_ptr<Engine> engine_;

@@ -19,7 +19,7 @@
 
 namespace tandem {
 
-inline constexpr std::chrono::seconds kTestPatience{30};  // only a failing test waits so long
+inline constexpr std::chrono::seconds kTestPatience{120};  // only a failing test waits so long
 
 // One token a byte, id = byte + 1; kAdd puts kBos in front.
 class FakeTokenizer : public Tokenizer {

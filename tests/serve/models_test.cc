@@ -3,8 +3,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "base/file.h"
+#include "engine/recording.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "serve/engine_model.h"
@@ -104,10 +106,6 @@ TEST_F(ModelsTest, AModelThatIsLoadedAgainAnswersAsBefore) {
 TEST_F(ModelsTest, UnloadingEndsRequestsAndJobsWithTheReason) {
   ASSERT_TRUE(Load(kDemo).ok());
   grpc::ClientContext generate_context, create_context, watch_context;
-  const auto reader = inference_->Generate(&generate_context, Request(1500));
-  v1::GenerateResponse response;
-  ASSERT_TRUE(reader->Read(&response));
-
   const auto fine_tuning = v1::FineTuning::NewStub(channel_);
   v1::CreateJobRequest create;
   create.set_adapter("noise");
@@ -119,7 +117,17 @@ TEST_F(ModelsTest, UnloadingEndsRequestsAndJobsWithTheReason) {
   watch.set_id(job.id());
   const auto events = fine_tuning->WatchJob(&watch_context, watch);
 
-  ASSERT_TRUE(Unload("demo", 0).ok());
+  const auto reader = inference_->Generate(&generate_context, Request(1500));
+  v1::GenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  ModelLease lease = *host_.Lease();
+  StepHold hold(*lease->parts.inference);  // so that the request does not end before the unloading begins
+  std::thread unload([&] { EXPECT_TRUE(Unload("demo", 0).ok()); });
+  while (!lease->parts.status->GetStatus().draining) std::this_thread::yield();
+  hold.Release();
+  lease.reset();
+  unload.join();
+
   while (reader->Read(&response)) {
   }
   const grpc::Status generated = reader->Finish();

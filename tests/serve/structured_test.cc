@@ -8,6 +8,7 @@
 #include "absl/synchronization/notification.h"
 #include "base/json.h"
 #include "engine/engine.h"
+#include "engine/recording.h"
 #include "serve/core/generation.h"
 
 namespace tandem {
@@ -142,7 +143,10 @@ TEST_F(StructuredTest, TheSameSeedGivesTheSameTextWhenPreempted) {
   for (uint64_t seed = 0; seed < 8; ++seed) want.push_back(TextOf(Input(StructureKind::kJsonSchema, kSchema, seed)));
   Start(/*kv_tokens=*/256);  // of one of them at its longest, and little more
   std::vector<std::shared_ptr<Sink>> sinks;
-  for (uint64_t seed = 0; seed < 8; ++seed) sinks.push_back(Send(Input(StructureKind::kJsonSchema, kSchema, seed)));
+  {
+    const StepHold together(*engine_);
+    for (uint64_t seed = 0; seed < 8; ++seed) sinks.push_back(Send(Input(StructureKind::kJsonSchema, kSchema, seed)));
+  }
   for (size_t i = 0; i < sinks.size(); ++i) {
     sinks[i]->Wait();
     EXPECT_TRUE(sinks[i]->end.status.ok()) << sinks[i]->end.status;

@@ -63,6 +63,7 @@ void Runtime::Complete(Step& step) {
     alive_ = false;
     failed_ = true;
     step.status = absl::InternalError(absl::StrCat(step.status.message(), "; the device is lost to this process"));
+    LOG_ERROR("{}", std::string(step.status.message()));
   }
 }
 
