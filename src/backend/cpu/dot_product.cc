@@ -7,7 +7,10 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <limits>
+#include <utility>
 
 #include "hwy/base.h"
 
@@ -25,78 +28,80 @@ HWY_PUSH_ATTRIBUTES("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 namespace tandem::cpu {
 namespace {
 
-// Six rows by four vectors: 24 sums in flight, four vectors of B and a broadcast of A fill 29 of 32 registers. The sums
-// hide a latency of six cycles four times over.
-constexpr int kTileRows = 7;
-constexpr int kVectors = 4;
-// All tiles of rows share a block of B (64 KiB) in L2. A shorter one would stay in L1, but reload C more often: slower.
+// One panel by up to 28 rows: 28 sums, a vector of B and a broadcast of A fill 30 of 32 registers, and from six sums on
+// they hide a latency of six cycles. Fewer rows take four panels at once.
+constexpr int kTileRows = 28, kFewRows = 7;
+// Where there are more tiles, all of them share a block of four panels (64 KiB) in L2 before the next.
 constexpr int64_t kBlockPairs = 256;
 constexpr int64_t kLine = 64;
+constexpr int64_t kPieceLines = 32;  // of DotFetch
+// How far ahead of a single tile B is fetched into L2. The hardware's prefetcher alone left 16 rows a third slower;
+// from 4 KiB on the distance hardly matters.
+constexpr int64_t kAheadLines = 128;
 
-struct TileC {
-  float* data;
-  int64_t row;
-  __mmask16 mask[kVectors];
+// A rows by VECTORS panels.
+struct TileArgs {
+  int64_t pairs;
+  const uint16_t* a;
+  const uint16_t* b;
+  int64_t panel_stride;
+  float* c;
+  int64_t c_row;
+  __mmask16 mask;  // columns of the last panel
+  bool accumulate;
+  const char* ahead;  // pieces of kPieceLines, piece_bytes apart
+  int64_t piece_bytes;
 };
 
-// LINES: cache lines fetched ahead per k pair, starting at `ahead`.
-template <int ROWS, int LINES>
-inline void Tile(int64_t pairs, const uint16_t* a, int64_t a_row, const uint16_t* b, const TileC& c, bool accumulate,
-                 const char* ahead) {
-  __m512 sum[ROWS][kVectors];
-#pragma GCC unroll 8
+template <int ROWS, int VECTORS, bool FETCH>
+void Tile(const TileArgs& t) {
+  __mmask16 mask[VECTORS];
+  __m512 sum[ROWS][VECTORS];
+  for (int j = 0; j < VECTORS; ++j) mask[j] = j + 1 < VECTORS ? 0xFFFF : t.mask;
+#pragma GCC unroll 28
   for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) {
-      sum[r][j] = accumulate ? _mm512_maskz_loadu_ps(c.mask[j], c.data + r * c.row + 16 * j) : _mm512_setzero_ps();
+    for (int j = 0; j < VECTORS; ++j) {
+      sum[r][j] = t.accumulate ? _mm512_maskz_loadu_ps(mask[j], t.c + r * t.c_row + 16 * j) : _mm512_setzero_ps();
     }
   }
-  for (int64_t i = 0; i < pairs; ++i) {
-    __m512i column[kVectors];
+  const uint16_t *a = t.a, *b = t.b;
+  const char* piece = t.ahead;
+  constexpr int64_t kStep = FETCH ? kPieceLines : std::numeric_limits<int64_t>::max();
+  for (int64_t left = t.pairs; left > 0; left -= kStep, piece += t.piece_bytes) {
+    const int64_t pairs = std::min(kStep, left);
+    for (int64_t i = 0; i < pairs; ++i) {
+      __m512i column[VECTORS];
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) column[j] = _mm512_loadu_si512(b + 32 * j);
+      for (int j = 0; j < VECTORS; ++j) column[j] = _mm512_loadu_si512(b + j * t.panel_stride);
+      if constexpr (FETCH) _mm_prefetch(piece + i * kLine, _MM_HINT_T1);
+#pragma GCC unroll 28
+      for (int r = 0; r < ROWS; ++r) {
+        int pair;
+        std::memcpy(&pair, a + 2 * r, sizeof(pair));
+        const __m512i x = _mm512_set1_epi32(pair);
 #pragma GCC unroll 4
-    for (int l = 0; l < LINES; ++l) _mm_prefetch(ahead + l * kLine, _MM_HINT_T1);
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; ++r) {
-      int pair;
-      std::memcpy(&pair, a + r * a_row, sizeof(pair));
-      const __m512i x = _mm512_set1_epi32(pair);
-#pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j) {
-        sum[r][j] = _mm512_dpbf16_ps(sum[r][j], reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(column[j]));
+        for (int j = 0; j < VECTORS; ++j) {
+          sum[r][j] = _mm512_dpbf16_ps(sum[r][j], reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(column[j]));
+        }
       }
+      a += 2 * ROWS;
+      b += kDotPairElements;
     }
-    a += 2;
-    b += kDotPairElements;
-    ahead += LINES * kLine;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 28
   for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) _mm512_mask_storeu_ps(c.data + r * c.row + 16 * j, c.mask[j], sum[r][j]);
+    for (int j = 0; j < VECTORS; ++j) _mm512_mask_storeu_ps(t.c + r * t.c_row + 16 * j, mask[j], sum[r][j]);
   }
 }
 
-template <int LINES>
-void TileOf(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint16_t* b, const TileC& c,
-            bool accumulate, const char* ahead) {
-  switch (rows) {
-    case 1:
-      return Tile<1, LINES>(pairs, a, a_row, b, c, accumulate, ahead);
-    case 2:
-      return Tile<2, LINES>(pairs, a, a_row, b, c, accumulate, ahead);
-    case 3:
-      return Tile<3, LINES>(pairs, a, a_row, b, c, accumulate, ahead);
-    case 4:
-      return Tile<4, LINES>(pairs, a, a_row, b, c, accumulate, ahead);
-    case 5:
-      return Tile<5, LINES>(pairs, a, a_row, b, c, accumulate, ahead);
-    case 6:
-      return Tile<6, LINES>(pairs, a, a_row, b, c, accumulate, ahead);
-    default:
-      return Tile<7, LINES>(pairs, a, a_row, b, c, accumulate, ahead);
-  }
+using TileFn = void (*)(const TileArgs&);
+
+// The tile of ROWS + 1 rows at [ROWS].
+template <int VECTORS, bool FETCH, int... ROWS>
+constexpr std::array<TileFn, sizeof...(ROWS)> TilesOf(std::integer_sequence<int, ROWS...>) {
+  return {Tile<ROWS + 1, VECTORS, FETCH>...};
 }
 
 // 16 x 16 elements of 32 bits.
@@ -129,75 +134,138 @@ inline void Transpose16(__m512i (&rows)[16]) {
   for (int i = 0; i < 16; ++i) rows[i] = t[i];
 }
 
+int64_t NumTiles(int64_t rows) {
+  return (rows + kTileRows - 1) / kTileRows;
+}
+
+// The first `count` of columns.
+__mmask16 First(int64_t count) {
+  return static_cast<__mmask16>((1u << std::clamp<int64_t>(count, 0, 16)) - 1);
+}
+
+// Up to 16 rows, k apart, by `count` <= 16 k pairs from `pair` on: out [count][out_rows][2].
+void PackPairs(const float* x, int64_t rows, int64_t k, int64_t pair, int64_t count, int64_t out_rows, uint16_t* out) {
+  const __mmask16 low = First(k - 2 * pair), high = First(k - 2 * pair - 16);
+  __m512i block[16];  // rows by k pairs; then k pairs by rows
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    block[i] = _mm512_setzero_si512();
+    if (i >= rows) continue;
+    const float* row = x + i * k + 2 * pair;
+    const __m512 upper = _mm512_maskz_loadu_ps(high, row + 16);
+    block[i] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(upper, _mm512_maskz_loadu_ps(low, row)));
+  }
+  if (out_rows == 1) return _mm512_mask_storeu_epi32(out, First(count), block[0]);
+  Transpose16(block);
+  const __mmask16 valid = First(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    if (i < count) _mm512_mask_storeu_epi32(out + 2 * i * out_rows, valid, block[i]);
+  }
+}
+
+// One call of DotProduct.
+class Product {
+ public:
+  Product(const DotShape& shape, const DotOperands& operands)
+      : shape_(shape),
+        o_(operands),
+        tiles_(NumTiles(shape.m)),
+        panels_((shape.n + kDotPanel - 1) / kDotPanel),
+        block_(tiles_ == 1 ? shape.pairs : kBlockPairs) {}
+
+  void FewRows() const {
+    static constexpr auto kTiles = TilesOf<kDotGroup, false>(std::make_integer_sequence<int, kFewRows>());
+    int64_t panel = 0;
+    for (; panel + kDotGroup <= panels_; panel += kDotGroup) kTiles[shape_.m - 1](Args(0, panel, kDotGroup, 0));
+    for (; panel < panels_; ++panel) RunTile(0, panel, 0);
+  }
+
+  void AnyRows() const {
+    for (int64_t group = 0; group < panels_; group += kDotGroup) {
+      const int64_t end = std::min(group + kDotGroup, panels_);
+      int64_t first = 0;
+      do {
+        for (int64_t tile = 0; tile < tiles_; ++tile) {
+          for (int64_t panel = group; panel < end; ++panel) RunTile(tile, panel, first);
+        }
+        first += block_;
+      } while (first < shape_.pairs);
+    }
+  }
+
+ private:
+  void RunTile(int64_t tile, int64_t panel, int64_t first) const {
+    static constexpr auto kPlain = TilesOf<1, false>(std::make_integer_sequence<int, kTileRows>());
+    static constexpr auto kFetching = TilesOf<1, true>(std::make_integer_sequence<int, kTileRows>());
+    TileArgs args = Args(tile, panel, 1, first);
+    if (tile == 0) args.ahead = Ahead(panel, first);
+    (args.ahead != nullptr ? kFetching : kPlain)[RowsOf(tile) - 1](args);
+  }
+
+  TileArgs Args(int64_t tile, int64_t panel, int64_t width, int64_t first) const {
+    const int64_t row = FirstRow(tile);
+    return {.pairs = std::min(block_, shape_.pairs - first),
+            .a = o_.a + 2 * (row * o_.a_pairs + (o_.first_pair + first) * RowsOf(tile)),
+            .b = Panel(panel) + first * kDotPairElements,
+            .panel_stride = o_.panel_stride,
+            .c = o_.c + row * o_.c_row + panel * kDotPanel,
+            .c_row = o_.c_row,
+            .mask = First(shape_.n - (panel + width - 1) * kDotPanel),
+            .accumulate = o_.accumulate || first > 0,
+            .piece_bytes = o_.streamed ? kPieceLines * kLine : o_.fetch.piece_bytes};
+  }
+
+  // What the first tile fetches at k pair `first` of a panel. B that it streams: what comes a little later, where there
+  // is one tile; else the panel's next block, or, after its last, the first of the panel that follows the group.
+  const char* Ahead(int64_t panel, int64_t first) const {
+    if (!o_.streamed) return o_.fetch.data == nullptr ? nullptr : o_.fetch.data + panel * o_.fetch.panel_bytes;
+    const uint16_t* next = Panel(panel) + (first + block_) * kDotPairElements;
+    if (tiles_ == 1) next = Panel(panel) + kAheadLines * kDotPairElements;
+    if (tiles_ > 1 && first + block_ >= shape_.pairs) next = Panel(panel + kDotGroup);
+    return reinterpret_cast<const char*>(next);
+  }
+
+  const uint16_t* Panel(int64_t panel) const { return o_.b + panel * o_.panel_stride; }
+  int64_t FirstRow(int64_t tile) const { return shape_.m * tile / tiles_; }
+  int64_t RowsOf(int64_t tile) const { return FirstRow(tile + 1) - FirstRow(tile); }
+
+  const DotShape& shape_;
+  const DotOperands& o_;
+  const int64_t tiles_, panels_, block_;
+};
+
 }  // namespace
 
-void RoundRows(const float* x, int64_t rows, int64_t k, uint16_t* out) {
-  const int64_t stride = DotRowStride(k);
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* from = x + r * k;
-    uint16_t* to = out + r * stride;
-    int64_t i = 0;
-    for (; i + 16 <= k; i += 16) {
-      const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(from + i));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), reinterpret_cast<__m256i>(rounded));
-    }
-    if (i < k) {
-      const __mmask16 mask = static_cast<__mmask16>((1u << (k - i)) - 1);
-      const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from + i));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), reinterpret_cast<__m256i>(rounded));
+void PackDotRows(const float* x, int64_t rows, int64_t k, int64_t first, int64_t count, uint16_t* a) {
+  const int64_t pairs = DotPairs(k), tiles = NumTiles(rows);
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int64_t row = rows * t / tiles, tile_rows = rows * (t + 1) / tiles - row;
+    for (int64_t r = 0; r < tile_rows; r += 16) {
+      for (int64_t pair = first; pair < first + count; pair += 16) {
+        PackPairs(x + (row + r) * k, std::min<int64_t>(16, tile_rows - r), k, pair,
+                  std::min<int64_t>(16, first + count - pair), tile_rows, a + 2 * (row * pairs + pair * tile_rows + r));
+      }
     }
   }
 }
 
-void DotPanelProduct(const DotShape& shape, const DotOperands& o) {
-  TileC c{o.c, o.c_row, {}};
-  for (int j = 0; j < kVectors; ++j) {
-    const int64_t lanes = std::clamp<int64_t>(shape.columns - 16 * j, 0, 16);
-    c.mask[j] = static_cast<__mmask16>((1u << lanes) - 1);
-  }
-  if (shape.pairs == 0 && o.accumulate) return;
-  // One tile is one sequential stream: the hardware's own prefetcher keeps it at what memory gives, and fetching ahead
-  // by hand cost up to a third of that for two rows and more.
-  if (shape.m <= kTileRows) return TileOf<0>(shape.m, shape.pairs, o.a, o.a_row, o.b, c, o.accumulate, nullptr);
-  const int64_t tiles = (shape.m + kTileRows - 1) / kTileRows;
-  int64_t first = 0;
-  do {
-    const int64_t pairs = std::min(kBlockPairs, shape.pairs - first);
-    const uint16_t* b = o.b + first * kDotPairElements;
-    // Each tile fetches its share of the block that follows, so that the tiles' arithmetic hides the memory's latency.
-    const char* next = reinterpret_cast<const char*>(b + pairs * kDotPairElements);
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = shape.m * t / tiles, rows = shape.m * (t + 1) / tiles - row;
-      TileC part = c;
-      part.data += row * c.row;
-      const uint16_t* a = o.a + row * o.a_row + 2 * first;
-      const bool accumulate = o.accumulate || first > 0;
-      if (t < o.num_next) {
-        TileOf<1>(rows, pairs, a, o.a_row, b, part, accumulate, reinterpret_cast<const char*>(o.next[t]));
-      } else if (!o.streamed || t >= 4 || (tiles < 4 && t >= 2)) {
-        TileOf<0>(rows, pairs, a, o.a_row, b, part, accumulate, next);
-      } else if (tiles < 4) {
-        TileOf<2>(rows, pairs, a, o.a_row, b, part, accumulate, next + t * pairs * 2 * kLine);
-      } else {
-        TileOf<1>(rows, pairs, a, o.a_row, b, part, accumulate, next + t * pairs * kLine);
-      }
-    }
-    first += pairs;
-  } while (first < shape.pairs);
+void DotProduct(const DotShape& shape, const DotOperands& operands) {
+  if (shape.m == 0 || (shape.pairs == 0 && operands.accumulate)) return;
+  const Product product(shape, operands);
+  shape.m <= kFewRows ? product.FewRows() : product.AnyRows();
 }
 
 void PackDotPanel(const uint16_t* weight, int64_t rows, int64_t columns, int64_t first, uint16_t* panel) {
   const int64_t valid = std::min(kDotPanel, rows - first), whole = valid == kDotPanel ? columns / 32 * 32 : 0;
   for (int64_t k = 0; k < whole; k += 32) {
-    for (int64_t n = 0; n < kDotPanel; n += 16) {
-      __m512i block[16];
+    __m512i block[16];
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(weight + (first + n + i) * columns + k);
-      Transpose16(block);
-      uint16_t* out = panel + k / 2 * kDotPairElements + 2 * n;
+    for (int i = 0; i < 16; ++i) block[i] = _mm512_loadu_si512(weight + (first + i) * columns + k);
+    Transpose16(block);
+    uint16_t* out = panel + k / 2 * kDotPairElements;
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * kDotPairElements, block[i]);
-    }
+    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * kDotPairElements, block[i]);
   }
   std::fill(panel + whole / 2 * kDotPairElements, panel + DotPairs(columns) * kDotPairElements, uint16_t{0});
   for (int64_t n = 0; n < valid; ++n) {
@@ -206,26 +274,23 @@ void PackDotPanel(const uint16_t* weight, int64_t rows, int64_t columns, int64_t
   }
 }
 
-void TransposeDotBlock(const uint16_t* panel, int64_t pairs, int64_t first_k, uint16_t* out) {
+void TransposeDotBlock(const uint16_t* panel, int64_t pairs, int64_t first_k, uint16_t* out, int64_t out_stride) {
   alignas(64) static constexpr uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
                                                     8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
   const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  for (int64_t k = 0; k < kDotPanel; k += 32) {
+  for (int64_t k = 0; k < kDotGroup * kDotPanel; k += 32, out += 2 * out_stride) {
     const int64_t first_pair = (first_k + k) / 2, count = std::clamp<int64_t>(pairs - first_pair, 0, 16);
-    for (int64_t n = 0; n < kDotPanel; n += 16) {
-      __m512i block[16];  // k pairs by 16 rows of W; then rows by k pairs
+    __m512i block[16];  // k pairs by 16 rows of W; then rows by k pairs
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) {
-        block[i] = i < count ? _mm512_loadu_si512(panel + (first_pair + i) * kDotPairElements + 2 * n)
-                             : _mm512_setzero_si512();
-      }
-      Transpose16(block);
+    for (int i = 0; i < 16; ++i) {
+      block[i] = i < count ? _mm512_loadu_si512(panel + (first_pair + i) * kDotPairElements) : _mm512_setzero_si512();
+    }
+    Transpose16(block);
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) {
-        uint16_t* to = out + (n / 2 + i) * kDotPairElements + 2 * k;
-        _mm512_storeu_si512(to, _mm512_permutex2var_epi16(block[2 * i], low, block[2 * i + 1]));
-        _mm512_storeu_si512(to + 32, _mm512_permutex2var_epi16(block[2 * i], high, block[2 * i + 1]));
-      }
+    for (int i = 0; i < 8; ++i) {
+      _mm512_storeu_si512(out + i * kDotPairElements, _mm512_permutex2var_epi16(block[2 * i], low, block[2 * i + 1]));
+      _mm512_storeu_si512(out + out_stride + i * kDotPairElements,
+                          _mm512_permutex2var_epi16(block[2 * i], high, block[2 * i + 1]));
     }
   }
 }
@@ -241,16 +306,16 @@ namespace tandem::cpu {
 bool HasBf16Dot() {
   return false;
 }
-void RoundRows(const float*, int64_t, int64_t, uint16_t*) {
+void PackDotRows(const float*, int64_t, int64_t, int64_t, int64_t, uint16_t*) {
   CHECK(false);
 }
-void DotPanelProduct(const DotShape&, const DotOperands&) {
+void DotProduct(const DotShape&, const DotOperands&) {
   CHECK(false);
 }
 void PackDotPanel(const uint16_t*, int64_t, int64_t, int64_t, uint16_t*) {
   CHECK(false);
 }
-void TransposeDotBlock(const uint16_t*, int64_t, int64_t, uint16_t*) {
+void TransposeDotBlock(const uint16_t*, int64_t, int64_t, uint16_t*, int64_t) {
   CHECK(false);
 }
 

@@ -6,8 +6,8 @@ namespace {
 
 // Row `id` of a packed table: it stands in one panel, its elements a panel's width apart.
 void UnpackRow(const PackedMatrix& table, int64_t id, float* out) {
-  const int64_t hidden = table.columns(), lane = id % table.panel_rows();
-  const int64_t panel = id / table.panel_rows() * table.panel_elements();
+  const int64_t hidden = table.columns(), lane = id % kPanel;
+  const int64_t panel = id / kPanel * table.panel_elements();
   if (table.layout() == PackedMatrix::Layout::kDot) {
     const uint16_t* from = static_cast<const uint16_t*>(table.data()) + panel + 2 * lane;
     for (int64_t i = 0; i < hidden; ++i) out[i] = Bf16ToF32(from[i / 2 * cpu::kDotPairElements + i % 2]);

@@ -23,6 +23,10 @@ void Transpose(const PackedMatrix& w, int64_t first_n, int64_t count, int64_t fi
   }
 }
 
+int64_t RoundUp(int64_t n, int64_t to) {
+  return (n + to - 1) / to * to;
+}
+
 }  // namespace
 
 void CpuBackend::Linear(const TensorView& x, const Matrix& w, Accumulate mode, const TensorView& y) {
@@ -63,12 +67,11 @@ void CpuBackend::LinearBackwardInput(const TensorView& dy, const Matrix& w, Accu
 
 const uint16_t* CpuBackend::Rounded(const TensorView& x) {
   constexpr int64_t kGrainElements = 16384;  // a few microseconds
-  const int64_t k = x.shape[1], stride = cpu::DotRowStride(k);
-  auto* rounded = reinterpret_cast<uint16_t*>(Scratch(kScratchRounded, (x.rows() * stride + 1) / 2));
-  ForRange(x.rows(), std::max<int64_t>(1, kGrainElements / std::max<int64_t>(k, 1)),
-           [&](int64_t first, int64_t count, int) {
-             cpu::RoundRows(x.f32() + first * k, count, k, rounded + first * stride);
-           });
+  const int64_t rows = x.rows(), k = x.shape[1], pairs = cpu::DotPairs(k);
+  auto* rounded = reinterpret_cast<uint16_t*>(Scratch(kScratchRounded, rows * pairs));
+  const int64_t grain = RoundUp(kGrainElements / (2 * std::max<int64_t>(rows, 1)), 16);
+  ForRange(pairs, std::max<int64_t>(16, grain),
+           [&](int64_t first, int64_t count, int) { cpu::PackDotRows(x.f32(), rows, k, first, count, rounded); });
   return rounded;
 }
 
@@ -76,23 +79,22 @@ void CpuBackend::LinearDot(const TensorView& x, const PackedMatrix& w, Accumulat
   const int64_t out = w.rows(), in = w.columns();
   const uint16_t* rounded = Rounded(x);
   const auto* panels = static_cast<const uint16_t*>(w.data());
-  // Nobody has fetched the first block of a piece ahead; where rows are few that shows: two pieces a thread instead of
+  // Nobody has fetched the beginning of a piece ahead; where rows are few that shows: two pieces a thread instead of
   // four.
   constexpr int64_t kFewRows = 32;
   const int64_t pieces = 2 * pool_.num_threads();
   const int64_t grain = x.rows() <= kFewRows ? (w.num_panels() + pieces - 1) / pieces : 1;
-  ForRange(w.num_panels(), grain, [&](int64_t first, int64_t count, int) {
-    for (int64_t p = first; p < first + count; ++p) {
-      const int64_t n = p * cpu::kDotPanel;
-      cpu::DotPanelProduct({.m = x.rows(), .columns = std::min(cpu::kDotPanel, out - n), .pairs = cpu::DotPairs(in)},
-                           {.a = rounded,
-                            .a_row = cpu::DotRowStride(in),
-                            .b = panels + p * w.panel_elements(),
-                            .c = y.f32() + n,
-                            .c_row = out,
-                            .accumulate = mode == Accumulate::kYes,
-                            .streamed = true});
-    }
+  ForRange(w.num_panels(), RoundUp(grain, cpu::kDotGroup), [&](int64_t first, int64_t count, int) {
+    const int64_t n = first * cpu::kDotPanel;
+    cpu::DotProduct({.m = x.rows(), .n = std::min(count * cpu::kDotPanel, out - n), .pairs = cpu::DotPairs(in)},
+                    {.a = rounded,
+                     .a_pairs = cpu::DotPairs(in),
+                     .b = panels + first * w.panel_elements(),
+                     .panel_stride = w.panel_elements(),
+                     .c = y.f32() + n,
+                     .c_row = out,
+                     .accumulate = mode == Accumulate::kYes,
+                     .streamed = true});
   });
 }
 
@@ -100,39 +102,40 @@ void CpuBackend::LinearDot(const TensorView& x, const PackedMatrix& w, Accumulat
 // it. The chains run over the outputs in order, block after block.
 void CpuBackend::LinearBackwardInputDot(const TensorView& dy, const PackedMatrix& w, Accumulate mode,
                                         const TensorView& dx) {
-  constexpr int64_t kPanelsPerBlock = 8;  // 512 outputs: 64 KiB transposed
-  const int64_t out = w.rows(), in = w.columns(), stride = cpu::DotRowStride(out);
+  constexpr int64_t kBlockPanels = 32;                           // 512 outputs, all k pairs of a block
+  constexpr int64_t kColumns = cpu::kDotGroup * cpu::kDotPanel;  // of dX: with those 64 KiB transposed
+  constexpr int64_t kPanelPairs = cpu::kDotPanel / 2;            // k pairs of the block that a panel of W becomes
+  constexpr int64_t kStride = kBlockPanels * kPanelPairs * cpu::kDotPairElements;
+  const int64_t out = w.rows(), in = w.columns(), panel_bytes = w.panel_elements() * sizeof(uint16_t);
   const uint16_t* rounded = Rounded(dy);
   const auto* panels = static_cast<const uint16_t*>(w.data());
-  ForRange((in + cpu::kDotPanel - 1) / cpu::kDotPanel, 1, [&](int64_t first, int64_t count, int) {
-    alignas(64) uint16_t block[kPanelsPerBlock * cpu::kDotPanel * cpu::kDotPanel];
-    for (int64_t column = first; column < first + count; ++column) {
-      const int64_t k = column * cpu::kDotPanel;
-      for (int64_t p = 0; p < w.num_panels(); p += kPanelsPerBlock) {
-        const int64_t blocks = std::min(kPanelsPerBlock, w.num_panels() - p), n = p * cpu::kDotPanel;
-        for (int64_t i = 0; i < blocks; ++i) {
+  ForRange((in + kColumns - 1) / kColumns, 1, [&](int64_t first, int64_t count, int) {
+    alignas(64) uint16_t block[cpu::kDotGroup * kStride];
+    for (int64_t k = first * kColumns; k < std::min((first + count) * kColumns, in); k += kColumns) {
+      for (int64_t p = 0; p < w.num_panels(); p += kBlockPanels) {
+        const int64_t count_panels = std::min(kBlockPanels, w.num_panels() - p), n = p * cpu::kDotPanel;
+        for (int64_t i = 0; i < count_panels; ++i) {
           cpu::TransposeDotBlock(panels + (p + i) * w.panel_elements(), cpu::DotPairs(in), k,
-                                 block + i * cpu::kDotPanel * cpu::kDotPanel);
+                                 block + i * kPanelPairs * cpu::kDotPairElements, kStride);
         }
-        // The next block is 8 KiB of each of its panels; the other half of what is fetched belongs to the next column.
-        const uint16_t* next[kPanelsPerBlock];
-        const bool last = p + kPanelsPerBlock >= w.num_panels();
-        const int64_t next_p = last ? 0 : p + kPanelsPerBlock, next_k = last ? k + cpu::kDotPanel : k;
-        const int64_t num_next = next_k < in ? std::min(kPanelsPerBlock, w.num_panels() - next_p) : 0;
-        for (int64_t i = 0; i < num_next; ++i) {
-          next[i] = panels + (next_p + i) * w.panel_elements() + next_k / 2 * cpu::kDotPairElements;
-        }
-        cpu::DotPanelProduct({.m = dy.rows(),
-                              .columns = std::min(cpu::kDotPanel, in - k),
-                              .pairs = cpu::DotPairs(std::min(blocks * cpu::kDotPanel, out - n))},
-                             {.a = rounded + n,
-                              .a_row = stride,
-                              .b = block,
-                              .c = dx.f32() + k,
-                              .c_row = in,
-                              .accumulate = mode == Accumulate::kYes || p > 0,
-                              .next = next,
-                              .num_next = num_next});
+        // The next block is 2 KiB of each of its panels of W: a quarter of them for each panel of this call.
+        const bool last = p + kBlockPanels >= w.num_panels();
+        const uint16_t* next = panels + (last ? 0 : p + kBlockPanels) * w.panel_elements() +
+                               (last ? k + kColumns : k) / 2 * cpu::kDotPairElements;
+        cpu::DotProduct({.m = dy.rows(),
+                         .n = std::min(kColumns, in - k),
+                         .pairs = cpu::DotPairs(std::min(count_panels * cpu::kDotPanel, out - n))},
+                        {.a = rounded,
+                         .a_pairs = cpu::DotPairs(out),
+                         .first_pair = n / 2,
+                         .b = block,
+                         .panel_stride = kStride,
+                         .c = dx.f32() + k,
+                         .c_row = in,
+                         .accumulate = mode == Accumulate::kYes || p > 0,
+                         .fetch = {.data = reinterpret_cast<const char*>(next),
+                                   .panel_bytes = kBlockPanels / cpu::kDotGroup * panel_bytes,
+                                   .piece_bytes = panel_bytes}});
       }
     }
   });

@@ -24,6 +24,8 @@ DType PackedType(DType dtype) {
   return dtype == DType::kBf16 ? DType::kBf16 : DType::kF32;
 }
 
+static_assert(kPanel == cpu::kDotPanel);
+
 }  // namespace
 
 PackedMatrix::PackedMatrix(const TensorView& weight, Layout layout)
@@ -31,10 +33,6 @@ PackedMatrix::PackedMatrix(const TensorView& weight, Layout layout)
   CHECK_EQ(weight.shape.rank(), 2);
   CHECK(layout == Layout::kWide || weight.dtype == DType::kBf16) << Name(weight.dtype);
   storage_ = Tensor::Empty(PackedType(weight.dtype), {num_panels(), panel_elements()});
-}
-
-int64_t PackedMatrix::panel_rows() const {
-  return layout_ == Layout::kDot ? cpu::kDotPanel : kPanel;
 }
 
 int64_t PackedMatrix::panel_elements() const {
@@ -47,7 +45,7 @@ void PackedMatrix::Pack(const TensorView& weight, int64_t first, int64_t count) 
   std::vector<float> widened;
   for (int64_t panel = first; panel < first + count; ++panel) {
     char* packed = static_cast<char*>(storage_.data()) + panel * panel_elements() * ByteSize(dtype());
-    const int64_t row = panel * panel_rows();
+    const int64_t row = panel * kPanel;
     if (layout_ == Layout::kDot) {
       cpu::PackDotPanel(static_cast<const uint16_t*>(weight.data), rows_, columns_, row,
                         reinterpret_cast<uint16_t*>(packed));

@@ -1,8 +1,10 @@
 // A weight [out, in] repacked once, at load, so that a product reads one sequential stream and vectorises over outputs:
 // every output is one chain over k in order, whatever the number of rows. That makes the CPU backend batch-invariant.
 //
-//   kWide    f32 or bf16, panels of 16 outputs:  W[16p .. 16p+15][0], W[16p .. 16p+15][1], ... , W[16p .. 16p+15][in-1]
-//   kDot     bf16, panels of 64 outputs, k in pairs (dot_product.h)
+// In panels of 16 outputs:
+//
+//   kWide    f32 or bf16:        W[16p .. 16p+15][0], W[16p .. 16p+15][1], ... , W[16p .. 16p+15][in-1]
+//   kDot     bf16, k in pairs (dot_product.h)
 //
 // Outputs past `out` are zero.
 #pragma once
@@ -15,7 +17,7 @@
 
 namespace tandem {
 
-inline constexpr int kPanel = 16;  // outputs of a panel of kWide
+inline constexpr int kPanel = 16;  // outputs
 
 class PackedMatrix final : public Matrix {
  public:
@@ -32,8 +34,7 @@ class PackedMatrix final : public Matrix {
   size_t size_bytes() const override { return storage_.view().size_bytes(); }
 
   Layout layout() const { return layout_; }
-  int64_t panel_rows() const;  // outputs of a panel
-  int64_t num_panels() const { return (rows_ + panel_rows() - 1) / panel_rows(); }
+  int64_t num_panels() const { return (rows_ + kPanel - 1) / kPanel; }
   int64_t panel_elements() const;
   const void* data() const { return storage_.view().data; }
 
