@@ -1,7 +1,10 @@
 // Inference.Embed over the wire: inputs, answer, errors and cancellation.
+#include <atomic>
 #include <future>
 
 #include "gmock/gmock.h"
+#include "serve/grpc/embed_call.h"
+#include "serve/grpc/wire.h"
 #include "serve/grpc_test_util.h"
 
 namespace tandem {
@@ -79,6 +82,28 @@ TEST_F(EmbedTest, CancellationAborts) {
   context_.TryCancel();
   EXPECT_EQ(engine_.inference.WaitForAbort(), id);
   EXPECT_EQ(status.get().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(EmbedTest, WhatIsCancelledBeforeItBeginsIsNotBegun) {
+  const grpc::ByteBuffer bytes = ToBytes(Texts({"hi"}));
+  grpc::ByteBuffer out;
+  std::atomic<int> begun = 0;
+  engine_.inference.on_generate = [&](const FakeInference::Running& running) {
+    ++begun;
+    running.sink->OnEnd(End({1}, 1));
+  };
+  EmbedCall* call = nullptr;
+  std::promise<void> cancelled;
+  {
+    CallContext shared(engine_.host(), {}, 1, 0);  // its end waits for the call
+    const grpc::CallbackServerContext context;
+    shared.calls.Post([went = cancelled.get_future().share()] { went.wait(); });
+    call = EmbedCall::Create(&shared, context, &bytes, &out);
+    call->OnCancel();
+    cancelled.set_value();
+  }
+  EXPECT_EQ(begun, 0);
+  call->OnDone();
 }
 
 TEST_F(EmbedTest, RefusalsHaveGotAndWant) {

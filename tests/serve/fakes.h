@@ -53,10 +53,14 @@ class FakeInference : public InferenceApi {
   };
 
   absl::Status refusal;                             // what Generate says, where it is not OK
+  std::function<void(GenerationSink&)> on_refusal;  // where set, happens while Generate refuses
   std::function<void(const Running&)> on_generate;  // where set, answers on the caller's thread
 
   absl::Status Generate(GenerateRequest request, std::shared_ptr<GenerationSink> sink) override {
-    if (!refusal.ok()) return refusal;
+    if (!refusal.ok()) {
+      if (on_refusal) on_refusal(*sink);
+      return refusal;
+    }
     Running running{std::move(request), std::move(sink)};
     if (on_generate) {
       on_generate(running);

@@ -4,6 +4,8 @@
 #include <fstream>
 
 #include "gmock/gmock.h"
+#include "serve/grpc/generate_stream.h"
+#include "serve/grpc/wire.h"
 #include "serve/grpc_test_util.h"
 
 namespace tandem {
@@ -181,7 +183,9 @@ TEST_F(GenerateTest, ManyPromptLogprobsComeInSeveralMessages) {
   int total = 0, tokens = 0;
   while (reader->Read(&response)) {
     EXPECT_LT(response.ByteSizeLong(), 256u << 10);
-    if (response.prompt_logprobs_size() > 0) EXPECT_EQ(tokens, 0) << "behind the first token";
+    if (response.prompt_logprobs_size() > 0) {
+      EXPECT_EQ(tokens, 0) << "behind the first token";
+    }
     total += response.prompt_logprobs_size();
     tokens += response.token_ids_size();
   }
@@ -229,6 +233,36 @@ TEST_F(GenerateTest, CompletionsComeApartEachWithItsSeedAndItsEnd) {
   EXPECT_EQ(last[2].usage().accepted_tokens(), 4);
 }
 
+TEST_F(GenerateTest, TheUsageOfAllCompletionsNeverGoesBackAndEndsWithTheTotal) {
+  constexpr int kRounds = 500, kCompletions = 3;  // so many that completions overtake each other on their way
+  v1::GenerateRequest request = TextRequest("hi");
+  request.mutable_sampling()->set_n(kCompletions);
+  const auto reader = Start(request);
+  const FakeInference::Running running = engine_.inference.WaitForRequest();
+  int last = 0;
+  v1::GenerateResponse response;
+  const auto read = [&] {
+    if (!reader->Read(&response)) return false;
+    EXPECT_GE(response.usage().completion_tokens(), last);
+    last = response.usage().completion_tokens();
+    return true;
+  };
+  Usage usage;
+  for (int round = 0; round < kRounds; ++round) {
+    for (int i = 0; i < kCompletions; ++i) {
+      ++usage.completion_tokens;
+      running.sink->OnUpdate({.index = i, .token_ids = {1}, .text = "a", .usage = usage});
+    }
+    ASSERT_TRUE(read());  // of this round at least one message is still unread
+  }
+  for (int i = 1; i < kCompletions; ++i) running.sink->OnCompletionEnd({.index = i, .usage = usage});
+  running.sink->OnEnd({.index = 0, .usage = usage});
+  while (read()) {
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(last, kRounds * kCompletions);
+}
+
 TEST_F(GenerateTest, TheClientsDeadlineReachesTheEngine) {
   const auto deadline = std::chrono::system_clock::now() + std::chrono::hours(10);
   context_.set_deadline(deadline);
@@ -246,6 +280,22 @@ TEST_F(GenerateTest, CancellationAborts) {
   context_.TryCancel();
   EXPECT_EQ(engine_.inference.WaitForAbort(), id);
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(GenerateTest, ACancelledRequestThatIsRefusedAbortsNobody) {
+  v1::GenerateRequest request = TextRequest("hi");
+  request.set_request_id("mine");
+  const grpc::ByteBuffer bytes = ToBytes(request);
+  engine_.inference.refusal = absl::AlreadyExistsError("a request 'mine' runs");
+  engine_.inference.on_refusal = [](GenerationSink& sink) { dynamic_cast<GenerateStream&>(sink).OnCancel(); };
+  GenerateStream* stream = nullptr;
+  {
+    CallContext shared(engine_.host(), {}, 1, 0);  // its end waits for the call
+    const grpc::CallbackServerContext context;
+    stream = GenerateStream::Create(&shared, context, &bytes);
+  }
+  EXPECT_THAT(engine_.inference.aborted(), ElementsAre());
+  stream->OnDone();
 }
 
 TEST_F(GenerateTest, AClientThatVanishesAborts) {

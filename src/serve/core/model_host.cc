@@ -19,6 +19,12 @@ absl::Status ShuttingDown() {
   return absl::UnavailableError("tandemd is shutting down");
 }
 
+absl::Status NotTheModel(const std::string& name, const std::optional<ModelInfo>& loaded) {
+  return absl::NotFoundError(absl::StrCat(
+      "no model '", name, "'",
+      loaded.has_value() ? absl::StrCat(", want '", loaded->source.name, "'") : std::string("; none is loaded")));
+}
+
 }  // namespace
 
 std::string ModelName(const std::string& path) {
@@ -65,9 +71,7 @@ std::optional<ModelInfo> ModelHost::Info() const {
 absl::StatusOr<ModelInfo> ModelHost::Get(const std::string& name) const {
   std::optional<ModelInfo> info = Info();
   if (info.has_value() && info->source.name == name) return *std::move(info);
-  return absl::NotFoundError(absl::StrCat(
-      "no model '", name, "'",
-      info.has_value() ? absl::StrCat(", want '", info->source.name, "'") : std::string("; none is loaded")));
+  return NotTheModel(name, info);
 }
 
 absl::Status ModelHost::Reserve(const ModelSource& source) {
@@ -136,9 +140,9 @@ absl::StatusOr<ModelInfo> ModelHost::LoadNow(const ModelSource& source) {
 }
 
 absl::Status ModelHost::CheckUnload(const std::string& name) {
-  RETURN_IF_ERROR(Get(name).status());
   const absl::MutexLock lock(&mutex_);
-  if (!slot_.has_value() || slot_->state == ModelState::kUnloading) return Absence();
+  if (!slot_.has_value() || slot_->source.name != name) return NotTheModel(name, slot_);
+  if (slot_->state == ModelState::kUnloading) return Absence();
   cancelled_ = true;
   // A load sees it and ends; where it was quicker, it is unloaded.
   if (slot_->state == ModelState::kLoading) return absl::OkStatus();

@@ -33,9 +33,9 @@ struct CallContext {
         access(std::move(access_rules)),
         started(absl::Now()),
         max_data_bytes(max_data),
-        calls(num_threads),
+        writes(1),
         slow_calls(1),
-        writes(1) {}
+        calls(num_threads) {}
 
   // UNAVAILABLE once the daemon takes no new work.
   absl::Status CheckServing() const {
@@ -55,10 +55,10 @@ struct CallContext {
   std::mutex watches_mutex;
   std::vector<std::weak_ptr<WatchStream>> watches ABSL_GUARDED_BY(watches_mutex);
 
-  // Destroyed (joined) before everything above.
-  WorkQueue calls;       // parse, tokenize, answer
-  WorkQueue slow_calls;  // what reads files: jobs' data, adapters; generation never waits behind it
+  // Destroyed (joined) before everything above, the queues that a call reaches first before those it reaches later.
   WorkQueue writes;      // woken by the step thread, which must not pay for the transport's work
+  WorkQueue slow_calls;  // what reads files: jobs' data, adapters; generation never waits behind it
+  WorkQueue calls;       // parse, tokenize, answer
 };
 
 }  // namespace tandem

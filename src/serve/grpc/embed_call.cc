@@ -41,6 +41,7 @@ absl::Status EmbedCall::Begin(const grpc::ByteBuffer& in) {
       });
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (failed_) return absl::CancelledError("the client cancelled");
     gatherer_ = gatherer;
     model_ = model;
   }
@@ -101,9 +102,9 @@ void EmbedCall::OnCancel() {
   std::shared_ptr<EmbeddingGatherer> gatherer;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    failed_ = true;
     gatherer = gatherer_;
   }
-  // Before Begin has come so far there is nothing to end yet: what it starts then ends by itself, in vain.
   if (gatherer != nullptr) gatherer->Fail(absl::CancelledError("the client cancelled"));
 }
 

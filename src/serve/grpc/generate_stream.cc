@@ -54,22 +54,21 @@ absl::Status GenerateStream::Submit(const grpc::ByteBuffer& bytes) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (gone_) return absl::CancelledError("the client cancelled");
-    request_id_ = id;
     model_ = model;
   }
   const absl::Status started = model->generation.Start(std::move(request), shared_from_this());
-  if (!started.ok()) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    model_.reset();
-    return started;
-  }
-  // A cancellation between the check above and Start found nothing to abort in the engine.
   bool gone;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (!started.ok()) {
+      model_.reset();
+      return started;
+    }
+    // Not before: a request that is refused may have the id of one that runs, and must not abort it.
+    request_id_ = id;
     gone = gone_;
   }
-  if (gone) model->generation.Abort(id);
+  if (gone) model->generation.Abort(id);  // the cancellation came too early to do it
   return absl::OkStatus();
 }
 
@@ -85,7 +84,7 @@ void GenerateStream::OnUpdate(GenerationUpdate update) {
     v1::GenerateResponse& message = pending.message;
     message.mutable_token_ids()->Add(update.token_ids.begin(), update.token_ids.end());
     message.mutable_text()->append(update.text);
-    FillUsage(update.usage, *message.mutable_usage());
+    usage_ = update.usage;
     if (std::exchange(busy_, true)) return;
   }
   shared_->writes.Post([self = shared_from_this()] { self->Pump(); });
@@ -120,7 +119,7 @@ void GenerateStream::Close(GenerationEnd end) {
   v1::GenerateResponse& last = Open(end.index).message;
   last.mutable_text()->append(end.text);
   last.set_finish_reason(ToProto(end.reason));
-  FillUsage(end.usage, *last.mutable_usage());
+  usage_ = end.usage;
   last.set_adapter_generation(end.adapter_generation);
   if (!end.stop_string.empty()) last.set_stop_string(end.stop_string);
   if (end.stop_token.has_value()) last.set_stop_token_id(*end.stop_token);
@@ -165,6 +164,8 @@ void GenerateStream::Pump() {
   if (!pending_.empty()) {
     Pending next = std::move(pending_.front());
     pending_.pop_front();
+    // As of now: completions overtake each other here, and what is said of all of them never goes back.
+    FillUsage(usage_, *next.message.mutable_usage());
     const ModelLease model = model_;  // null: OnEnd has completed it
     lock.unlock();
     if (model != nullptr) Complete(next, *model->parts.model.tokenizer);
@@ -202,7 +203,7 @@ void GenerateStream::Abort() {
     id = request_id_;
     model = model_;
   }
-  if (model == nullptr) return;  // not yet submitted, or ended
+  if (model == nullptr || id.empty()) return;  // ended, or not yet taken by the engine
   LOG_DEBUG("{}: the client cancelled or is gone", id);
   model->generation.Abort(id);
 }

@@ -70,7 +70,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   std::mutex mutex_;
   ModelLease model_ ABSL_GUARDED_BY(mutex_);             // from Submit until the engine is done with the request
-  std::string request_id_ ABSL_GUARDED_BY(mutex_);       // the engine's; "" before it was submitted
+  std::string request_id_ ABSL_GUARDED_BY(mutex_);       // the engine's; "" until it has taken the request
+  Usage usage_ ABSL_GUARDED_BY(mutex_);                  // the latest, of all completions together
   std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);  // the last one of each completion is open
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;            // a Pump is posted or running, or a write is in flight
   bool gone_ ABSL_GUARDED_BY(mutex_) = false;            // the client: cancelled, vanished, or a write failed

@@ -83,11 +83,11 @@ std::string WhyNotListening(const std::string& address, int port) {
   }
   const int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int reuse = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
-  const bool bound = ::bind(fd, found->ai_addr, found->ai_addrlen) == 0 && ::listen(fd, 1) == 0;
+  const bool bound = fd >= 0 && ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse) == 0 &&
+                     ::bind(fd, found->ai_addr, found->ai_addrlen) == 0 && ::listen(fd, 1) == 0;
   const std::string reason =
       bound ? "gRPC refused the address, or the TLS certificate and key do not belong together" : std::strerror(errno);
-  ::close(fd);
+  if (fd >= 0) ::close(fd);
   ::freeaddrinfo(found);
   return reason;
 }

@@ -1,6 +1,6 @@
 // The gRPC front end: tandem.v1, grpc.health.v1 and, where nobody has to show who they are, server reflection, on one
-// port. Callback API: a stream costs memory,
-// not a thread. gRPC brings at most 16 threads of its own, we bring `threads` + 3.
+// port. Callback API: a stream costs memory, not a thread. gRPC brings at most 16 threads of its own, we bring
+// `threads` + 2, and the model host its one.
 #pragma once
 
 #include <memory>
