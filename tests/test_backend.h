@@ -1,5 +1,6 @@
 // The backend that a test binary runs on. Tests of the model and of training are linked twice: with cpu_test_backend.cc
-// and, on the emulated device, with backend/cuda/cuda_test_backend.cc.
+// and, on the emulated device, with backend/cuda/cuda_test_backend.cc; those of the engine with the former and with
+// engine/ahead_test_backend.cc.
 #pragma once
 
 #include <memory>

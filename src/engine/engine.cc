@@ -109,19 +109,20 @@ void Engine::Start() {
 }
 
 void Engine::StepLoop() {
-  StepParts parts{*scheduler_, *model_, *inference_, *training_, [] { return absl::Now(); }, &arrived_};
+  Stepper stepper({*scheduler_, *model_, *inference_, *training_, [] { return absl::Now(); }, &arrived_});
   while (!commands_.closed()) {
     arrived_.store(false, std::memory_order_relaxed);
     commands_.RunAll();
     const absl::Time begin = absl::Now();
-    if (Step(parts)) {
+    const Stepper::Outcome outcome = stepper.Step();
+    if (outcome == Stepper::Outcome::kCommitted) {
       ReportIteration(scheduler_->last());
       PublishStatus(absl::Now() - begin);
-      if (!backend_->alive()) {
+      if (!backend_->alive() && failure().ok()) {
         EndAll(absl::UnavailableError("the device is lost; the daemon has to start anew"));
         options_.on_device_lost();
       }
-    } else {
+    } else if (outcome == Stepper::Outcome::kIdle) {
       // Nothing can run. Requests that wait still have deadlines, and Commit is where they are seen.
       inference_->Commit({}, {}, begin);
       const bool idle = inference_->idle() && training_->running_jobs() == 0;

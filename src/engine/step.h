@@ -1,8 +1,9 @@
-// One iteration of the loop.
+// The loop's iterations: the one place where all parts meet.
 #pragma once
 
 #include <atomic>
 #include <functional>
+#include <optional>
 
 #include "absl/time/time.h"
 #include "model/model.h"
@@ -21,7 +22,46 @@ struct StepParts {
   const std::atomic<bool>* yield = nullptr;  // true while a request waits to be taken: backward gives way
 };
 
-// Runs what can run now; false where nothing can. Step thread only.
-bool Step(StepParts& parts);
+// Where the device works on its own, one iteration is in flight at a time: the next one is planned and launched before
+// its results are taken, so that the device goes on from one to the next. Everywhere else, and where a source says that
+// what comes next depends on those results, they are taken first. Step thread only.
+class Stepper {
+ public:
+  explicit Stepper(const StepParts& parts) : parts_(parts) {}
+  Stepper(const Stepper&) = delete;
+  Stepper& operator=(const Stepper&) = delete;
+  ~Stepper();  // waits for what is in flight and passes it over
+
+  enum class Outcome {
+    kIdle,       // nothing can run, nothing is in flight
+    kLaunched,   // an iteration is in flight, none has been committed
+    kCommitted,  // one has
+  };
+  // Launches what can run now and commits what was in flight.
+  Outcome Step();
+
+ private:
+  struct Iteration {
+    Batch batch;
+    Model::InFlight step;
+    absl::Duration planning;
+    absl::Time launched, ended;
+    StepResult result;
+  };
+
+  // Nothing where nothing can run.
+  std::optional<Iteration> Plan();
+  void Launch(Iteration& next);
+  void LaunchBackward(Iteration& next);
+  // Waits until it is over; the cost model learns.
+  void Collect(Iteration& last);
+  bool Commit();  // what is in flight; false where nothing is
+  // When the device can begin with the next iteration, as far as anybody can tell.
+  absl::Time NextStart(absl::Time now) const;
+
+  const StepParts parts_;
+  std::optional<Iteration> in_flight_;
+  absl::Time last_end_ = absl::InfinitePast();
+};
 
 }  // namespace tandem

@@ -138,12 +138,18 @@ InferenceCounts InferenceSource::counts() const {
           .slo_recent = slo_recent_};
 }
 
+bool InferenceSource::can_run_ahead() const {
+  return std::none_of(sequences_.begin(), sequences_.end(),
+                      [](const auto& entry) { return entry.second.needs_last_token(); });
+}
+
 // By id, so that the longest waiting look into the cache first.
 Offers InferenceSource::CollectOffers(absl::Time now) const {
   Offers offers;
   offers.spans.reserve(sequences_.size());
   int lookups = kLookups, sibling_lookups = kSiblingLookups;
   for (const auto& [id, sequence] : sequences_) {
+    if (!sequence.ready()) continue;
     if (sequence.must_look() && sibling_lookups-- <= 0) continue;
     const bool looks = sequence.must_look() || (!sequence.admitted() && lookups-- > 0);
     offers.spans.push_back(sequence.MakeOffer(looks ? Sequence::Lookup::kYes : Sequence::Lookup::kNo));
@@ -177,7 +183,7 @@ Sequence& InferenceSource::Find(SequenceId granted) {
 }
 
 void InferenceSource::Emit(const Grants& grants, Batch& batch) {
-  CHECK(!in_step_) << "the last batch was not committed";
+  CHECK(!in_step_) << "the last batch was not launched";
   CHECK(grants.backward.empty());
   for (const SequenceId id : grants.preempted) {
     Find(id).Preempt();

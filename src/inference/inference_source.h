@@ -41,8 +41,11 @@ struct InferenceCounts {
   double slo_recent = 1;                  // share that met them, of the last hundred or so
 };
 
-// Step thread only. Between Emit and Commit the batch borrows the sequences' blocks: Submit and Abort come between
-// steps.
+// Step thread only. Between Emit and Launched the batch borrows from the sequences: nothing else may be called then.
+// Behind a batch that is in flight it offers the rows of tokens that are still to be drawn, but for requests whose next
+// token depends on the last one in more than the model's own way (Sequence::needs_last_token): while there are any, it
+// cannot run ahead. A sequence that turns out to have ended in the batch in flight, or that is aborted meanwhile, goes
+// at once: what the device still computes of it is passed over.
 class InferenceSource : public WorkSource {
  public:
   // All borrowed; must outlive the source.
@@ -60,16 +63,18 @@ class InferenceSource : public WorkSource {
   // Ends the request with CANCELLED; its blocks are free when this returns. Unknown ids are ignored.
   void Abort(const std::string& request_id);
 
-  // Ends every request with `status`, which is not OK. Also gives up the batch between Emit and Commit, if there is
-  // one: after a step that failed.
+  // Ends every request with `status`, which is not OK. Also gives up the batch after Emit, if there is one: after a
+  // step that failed.
   void AbortAll(const absl::Status& status);
 
   bool idle() const { return sequences_.empty(); }
   InferenceCounts counts() const;
 
   // WorkSource. Deadlines are checked in Commit, also those of requests that still wait.
+  bool can_run_ahead() const override;
   Offers CollectOffers(absl::Time now) const override;
   void Emit(const Grants& grants, Batch& batch) override;
+  void Launched(const Batch&, int) override { in_step_ = false; }
   void Commit(const Batch& batch, const StepResult& result, absl::Time now) override;
 
  private:

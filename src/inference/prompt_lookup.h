@@ -26,6 +26,7 @@ std::vector<int32_t> LookUp(const SpeculationOptions& options, std::span<const i
 class Drafter {
  public:
   explicit Drafter(const SpeculationOptions& options) : options_(options) {}
+  bool guesses() const { return options_.max_tokens > 0; }
 
   // Guesses at what follows `tokens`, at most `limit`; valid until the next call. The same again for the same tokens.
   std::span<const int32_t> Guess(std::span<const int32_t> tokens, int limit);

@@ -45,7 +45,8 @@ int Sequence::BlocksLeft(int held) const {
 
 absl::Time Sequence::due() const {
   const int generated = usage().completion_tokens;
-  return generated == 0 ? arrival_ + ttft_target() : first_token_ + generated * tpot_target();
+  if (generated == 0) return arrival_ + ttft_target() + awaited_ * tpot_target();
+  return first_token_ + (generated + awaited_) * tpot_target();
 }
 
 std::optional<bool> Sequence::met_targets() const {
@@ -61,14 +62,28 @@ BlockPool::Match Sequence::FindPrefix() const {
   return pool_->Find(prefix_root_, tokens_, (size() - 1) / pool_->block_size());
 }
 
+bool Sequence::ready() const {
+  if (!admitted()) return awaited_ == 0;
+  const bool goes_on = awaited_ == 0 || usage().completion_tokens + awaited_ < request_.stop.max_tokens;
+  return goes_on && emitted_ < size_to_come();
+}
+
+bool Sequence::needs_last_token() const {
+  if (request_.prompt_logprobs.has_value() && computed_ < emitted_ && computed_ < prompt_size_) return true;
+  if (awaited_ == 0) return false;
+  const SamplingParams& params = request_.sampling;
+  return structure_.has_value() || drafter_.guesses() || params.has_penalties() ||
+         (params.rules != nullptr && !params.rules->bad_words.empty());
+}
+
 Offer Sequence::MakeOffer(Lookup lookup) const {
   Offer offer{.sequence = id_, .priority = request_.priority, .arrival = arrival_, .due = due(), .tpot = tpot_target()};
   offer.bypass = !adapter_.is_base();
   int held = blocks_.size();
   if (admitted()) {
     offer.kind = decodes() ? SpanKind::kDecode : SpanKind::kPrefill;
-    offer.first_position = computed_;
-    offer.blocks_to_reserve = std::max(0, static_cast<int>(pool_->BlocksFor(size())) - held);
+    offer.first_position = emitted_;
+    offer.blocks_to_reserve = std::max(0, static_cast<int>(pool_->BlocksFor(size_to_come())) - held);
     offer.blocks_if_preempted = blocks_held_alone();
     held += offer.blocks_to_reserve;
   } else {
@@ -78,7 +93,7 @@ Offer Sequence::MakeOffer(Lookup lookup) const {
     held = static_cast<int>(pool_->BlocksFor(size()));
     offer.blocks_to_reserve = held - match.held;
   }
-  offer.ready_rows = size() - offer.first_position;
+  offer.ready_rows = size_to_come() - offer.first_position;
   offer.blocks_to_end = BlocksLeft(held);
   if (decodes()) {
     offer.drafts = static_cast<int>(Guesses().size());
@@ -114,13 +129,13 @@ bool Sequence::Reserve(int num_rows) {
     blocks_ = pool_->Share(match);
     remembered_ = blocks_.size();
     prefix_ = match.blocks.empty() ? prefix_root_ : match.prefix;
-    computed_ = remembered_ * pool_->block_size();
+    computed_ = emitted_ = remembered_ * pool_->block_size();
     prefill_end_ = size();
     if (!was_admitted_) cached_tokens_ = computed_;
     ran_ = std::max(ran_, computed_);
     admitted_ = was_admitted_ = true;
   }
-  const int more = static_cast<int>(pool_->BlocksFor(std::max(size(), computed_ + num_rows))) - blocks_.size();
+  const int more = static_cast<int>(pool_->BlocksFor(std::max(size(), emitted_ + num_rows))) - blocks_.size();
   const absl::Status status = pool_->Extend(blocks_, std::max(0, more));
   CHECK(status.ok()) << "granted more than is free: " << status.ToString();
   return admits;
@@ -130,14 +145,14 @@ void Sequence::Preempt() {
   CHECK(admitted() && !ended() && in_flight_ == 0);
   blocks_.Release();
   admitted_ = false;
-  computed_ = 0;
+  computed_ = emitted_ = 0;
   remembered_ = 0;
   std::fill(pooled_.begin(), pooled_.end(), 0.0);
 }
 
 void Sequence::Emit(int num_rows, Batch& batch) {
-  const int ready_rows = size() - computed_;
-  CHECK(admitted() && in_flight_ == 0);
+  const int ready_rows = size_to_come() - emitted_;
+  CHECK(admitted() && ready() && in_flight_ == 0 && !needs_last_token());
   const std::span<const int32_t> guesses = decodes() ? Guesses() : std::span<const int32_t>();
   CHECK(num_rows >= 1 && num_rows <= ready_rows + static_cast<int>(guesses.size()))
       << "got " << num_rows << ", ready " << ready_rows << " and " << guesses.size() << " guesses";
@@ -149,26 +164,29 @@ void Sequence::Emit(int num_rows, Batch& batch) {
                          .kind = decodes() ? SpanKind::kDecode : SpanKind::kPrefill,
                          .first_row = batch.num_rows(),
                          .num_rows = num_rows,
-                         .first_position = computed_,
+                         .first_position = emitted_,
                          .blocks = blocks_.blocks()});
-  const auto first = tokens_.begin() + computed_;
-  batch.token_ids.insert(batch.token_ids.end(), first, first + num_rows);
+  for (int position = emitted_; position < emitted_ + num_rows; ++position) {
+    batch.token_ids.push_back(position < static_cast<int>(tokens_.size()) ? tokens_[position] : ~last_sample_);
+  }
+  emitted_ += num_rows - in_flight_;
   batch.labels.insert(batch.labels.end(), num_rows, kIgnoredLabel);
   EmitPromptRequests(batch.spans.back(), batch);
   if (request_.pooling.has_value()) return EmitPool(batch.spans.back(), batch);
   if (num_rows < ready_rows) return;
-  awaited_ = 1 + in_flight_;
-  for (int i = 0; i <= in_flight_; ++i) EmitSample(batch.num_rows() - 1 - in_flight_ + i, size() + i, batch);
+  awaited_ += 1 + in_flight_;
+  for (int i = 0; i <= in_flight_; ++i) EmitSample(batch.num_rows() - 1 - in_flight_ + i, emitted_ + i, batch);
 }
 
 // Of the token behind the first num_tokens.
-void Sequence::EmitSample(int row, int num_tokens, Batch& batch) const {
+void Sequence::EmitSample(int row, int num_tokens, Batch& batch) {
   const int index = num_tokens - prompt_size_;
   SampleRequest sample{.sequence = id_, .row = row, .params = request_.sampling, .index = index};
-  sample.history = std::span(tokens_).first(num_tokens);
+  sample.history = std::span(tokens_).first(std::min<size_t>(num_tokens, tokens_.size()));
   sample.num_prompt_tokens = prompt_size_;
   if (index < request_.stop.min_tokens) sample.banned = request_.stop.stop_token_ids;
   if (structure_.has_value()) sample.mask = structure_->mask();
+  last_sample_ = static_cast<int>(batch.samples.size());
   batch.samples.push_back(std::move(sample));
 }
 
@@ -198,6 +216,7 @@ void Sequence::EmitPromptRequests(const Span& span, Batch& batch) {
 }
 
 int Sequence::Advance(int num_rows) {
+  if (!admitted()) return 0;  // preempted since: they are computed again
   const int prompt_rows = Compute(num_rows - in_flight_);
   if (request_.pooling.has_value() && computed_ == prompt_size_) EndEmbedding();
   return prompt_rows;
@@ -215,6 +234,7 @@ void Sequence::EndEmbedding() {
 // num_rows more rows lie in the KV pool.
 int Sequence::Compute(int num_rows) {
   computed_ += num_rows;
+  emitted_ = std::max(emitted_, computed_);  // a guess that was right
   CHECK_LE(computed_, size());
   if (!prefix_root_.empty()) {
     const int block_size = pool_->block_size();
@@ -284,7 +304,7 @@ bool Sequence::Accept(int32_t token, absl::Time now, TokenLogprobs logprobs) {
     ++accepted_;
     Compute(1);
   } else {
-    DropGuesses();
+    if (in_flight_ > 0) DropGuesses();
     tokens_.push_back(token);
   }
   drafter_.Observe(token);

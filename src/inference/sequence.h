@@ -1,9 +1,13 @@
 // One completion of a generation request while it runs: its tokens, how many of them lie in the KV pool, its text, and
 // its end.
 //
-//   tokens     [ prompt ............ | generated ...... ]
-//   in the KV  [ computed .......... )                     the rest are rows that can run now: a prefill chunk, or the
-//                                                          one token that was sampled last
+//   tokens     [ prompt ............ | generated ...... ] awaited
+//   emitted    [ ............................. )           the rest are rows that can run now: a prefill chunk, or the
+//   in the KV  [ computed .......... )                     one token that was sampled last
+//
+// Where the device works on its own, rows are emitted behind a batch that is in flight: the token that it draws is
+// awaited, and its row can run before anybody has seen it. With the batch's results, computed follows emitted and what
+// was awaited is appended; where that ends the sequence, the row behind it ran for nothing.
 //
 // It is admitted with the blocks of its tokens so far and takes another one whenever they are full. Preempted, it lets
 // go of all, keeps its tokens and its stream, and waits to be admitted again: its tokens are prefilled then, and
@@ -58,6 +62,10 @@ class Sequence {
   // Waiting, it looks for its prefix in the cache; where it is not to look, it is offered (and runs) without.
   enum class Lookup { kNo, kYes };
   Offer MakeOffer(Lookup lookup) const;
+  // Whether it has rows that can run now: MakeOffer may be called.
+  bool ready() const;
+  // What it does next depends on a token (or a prompt's log probabilities) that is still in flight.
+  bool needs_last_token() const;
 
   // Takes the blocks that its last offer asked for, with those that num_rows rows need; they are free. Returns whether
   // it was admitted by this.
@@ -66,12 +74,12 @@ class Sequence {
   void Preempt();
 
   // Appends the next num_rows rows to the batch, those beyond its tokens being guesses; with the last of its tokens,
-  // and with every guess, also the request for the next one. The batch borrows from the sequence until the step is
-  // committed.
+  // and with every guess, also the request for the next one. The batch borrows from the sequence until it is launched.
   void Emit(int num_rows, Batch& batch);
 
-  // The num_rows rows that were emitted lie in the KV pool; guesses count once they are accepted. Returns how many are
-  // rows of the prompt that never ran before. Ends an embedding whose rows have all run.
+  // The num_rows rows that were emitted first of those in flight lie in the KV pool, unless it was preempted meanwhile;
+  // guesses count once they are accepted. Returns how many are rows of the prompt that never ran before. Ends an
+  // embedding whose rows have all run.
   int Advance(int num_rows);
 
   // Takes the next token sampled by `now`, or why there is none (sampling.h); tells the sink; ends the sequence where
@@ -110,18 +118,19 @@ class Sequence {
  private:
   void EmitPromptRequests(const Span& span, Batch& batch);
   void EmitPool(const Span& span, Batch& batch);
-  void EmitSample(int row, int num_tokens, Batch& batch) const;
+  void EmitSample(int row, int num_tokens, Batch& batch);
   int Compute(int num_rows);
   void EndEmbedding();
   void DropGuesses();
   // At what follows, as many as may be of use.
   std::span<const int32_t> Guesses() const;
-  bool decodes() const { return admitted_ && computed_ >= prefill_end_; }
+  bool decodes() const { return admitted_ && emitted_ >= prefill_end_; }
   bool IsStopToken(int32_t token) const;
   void EndWithoutToken();
   std::string TextOf(int32_t token, bool stop_token);
   void End(const absl::Status& status, FinishReason reason);
   int size() const { return static_cast<int>(tokens_.size()) - in_flight_; }  // tokens that are certain
+  int size_to_come() const { return size() + awaited_; }                      // outside of a step with guesses
   int BlocksLeft(int held) const;  // that it may take until its end, where it has `held`
   BlockPool::Match FindPrefix() const;
   absl::Duration ttft_target() const { return request_.ttft.value_or(absl::InfiniteDuration()); }
@@ -140,14 +149,15 @@ class Sequence {
 
   std::vector<int32_t> tokens_;     // between Emit and the last Accept with in_flight_ guesses at the end
   int in_flight_ = 0;               // guesses that the batch looks at
-  int awaited_ = 0;                 // samples of the batch that may still be accepted
+  int awaited_ = 0;                 // samples in flight that may still be accepted
+  int last_sample_ = 0;             // of these: its number in its batch
   mutable Drafter drafter_;         // its guesses are made when an offer needs them
   int drafted_ = 0, accepted_ = 0;  // guesses
   const GenerateRequest request_;   // without its prompt, which is in tokens_
-  int computed_ = 0;
-  int prefill_end_ = 0;    // tokens it had when it was admitted: rows before are prefill
-  int ran_ = 0;            // the most that computed_ has been
-  int cached_tokens_ = 0;  // of the prompt, found when it was admitted first
+  int computed_ = 0, emitted_ = 0;  // rows
+  int prefill_end_ = 0;             // tokens it had when it was admitted: rows before are prefill
+  int ran_ = 0;                     // the most that computed_ has been
+  int cached_tokens_ = 0;           // of the prompt, found when it was admitted first
   bool admitted_ = false, was_admitted_ = false;
   absl::Time first_token_ = absl::InfiniteFuture(), last_token_ = absl::InfiniteFuture();  // none yet
   BlockTable blocks_;

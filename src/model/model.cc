@@ -84,25 +84,39 @@ Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, 
   if (backend.overlaps_backward()) backward_scratch_.emplace(backend, desc_, activations_, options.max_batch_rows);
 }
 
-StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
-  StepResult result;
+Model::InFlight Model::Launch(const Batch& batch) {
   CHECK_LE(batch.num_rows(), hidden_.shape()[0]);
-  std::vector<double> row_losses(batch.num_rows());
-  if (batch.num_rows() > 0) {
-    RunForward(batch);
-    Sample(batch, result);
-    Score(batch, result);
-    Pool(batch);
-    for (const Span& span : batch.spans)
-      Loss(span, batch, std::span(row_losses).subspan(span.first_row, span.num_rows));
-  }
-  result.backward_skipped = static_cast<int>(batch.backward.size()) - RunBackward(batch.backward, yield);
-  result.status = backend_.Finish();
+  InFlight step;
+  step.row_losses.resize(batch.num_rows());
+  if (batch.num_rows() == 0) return step;
+  RunForward(batch);
+  Sample(batch, step.result);
+  Score(batch, step.result);
+  Pool(batch);
   for (const Span& span : batch.spans) {
-    const auto begin = row_losses.begin() + span.first_row;
-    result.losses.push_back(SumOfLosses({begin, begin + span.num_rows}));
+    Loss(span, batch, std::span(step.row_losses).subspan(span.first_row, span.num_rows));
   }
-  return result;
+  return step;
+}
+
+void Model::LaunchBackward(const Batch& batch, const std::atomic<bool>* yield, InFlight& step) {
+  step.result.backward_skipped = static_cast<int>(batch.backward.size()) - RunBackward(batch.backward, yield);
+  backend_.EndStep();
+}
+
+StepResult Model::Collect(const Batch& batch, InFlight step) {
+  step.result.status = backend_.AwaitStep();
+  for (const Span& span : batch.spans) {
+    const auto begin = step.row_losses.begin() + span.first_row;
+    step.result.losses.push_back(SumOfLosses({begin, begin + span.num_rows}));
+  }
+  return std::move(step.result);
+}
+
+StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
+  InFlight step = Launch(batch);
+  LaunchBackward(batch, yield, step);
+  return Collect(batch, std::move(step));
 }
 
 // A batch of decode is filled up to a size that comes again, and run as what was run before. What pads it is a sequence

@@ -30,8 +30,23 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& directory, const ModelOptions& options,
                                                      Backend& backend, const AdapterStore& adapters);
 
-  // One forward pass over the base weights for all spans, then the backward units in order, until `yield`, where there
-  // is one, becomes true: what did not run is counted in the result. Step thread only.
+  // One step in three parts, for a device that works on its own (all on the step thread):
+  //   Launch          one forward pass over the base weights for all spans, and what is drawn and learned from it
+  //   LaunchBackward  the backward units in order, until `yield`, where there is one, becomes true: what did not run is
+  //                   counted in the result. With it the step has been given to the device: it may wait while much of
+  //                   backward is still to do, but not for all of it.
+  //   Collect         waits until the step is over
+  // Where runs_ahead, the next step may be launched before this one is collected, and collected before the next one's
+  // LaunchBackward. What the batch borrows may go after LaunchBackward.
+  struct InFlight {
+    StepResult result;
+    std::vector<double> row_losses;  // [num_rows]
+  };
+  InFlight Launch(const Batch& batch);
+  void LaunchBackward(const Batch& batch, const std::atomic<bool>* yield, InFlight& step);
+  StepResult Collect(const Batch& batch, InFlight step);
+  bool runs_ahead() const { return backend_.runs_ahead(); }
+  // All three.
   StepResult Run(const Batch& batch, const std::atomic<bool>* yield = nullptr);
 
   // Logits [num_rows, vocab] of every row of the batch, which holds no training: for tests and tools.
@@ -58,7 +73,7 @@ class Model {
   void Sample(const Batch& batch, StepResult& result);
   void Score(const Batch& batch, StepResult& result);
   void Pool(const Batch& batch);
-  // Losses of a training or evaluation span's rows, good after Backend::Finish.
+  // Losses of a training or evaluation span's rows, good when the step is over.
   void Loss(const Span& span, const Batch& batch, std::span<double> losses);
   void RunForward(const Batch& batch);
   int RunBackward(std::span<const BackwardUnit> units, const std::atomic<bool>* yield);  // how many ran

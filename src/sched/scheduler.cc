@@ -40,7 +40,6 @@ Batch Scheduler::Next(absl::Time now) {
   const bool offered = !input.training.spans.empty() || !input.training.backward.empty();
   const bool trains = !plan.training.spans.empty() || !plan.training.backward.empty();
   starved_iterations_ = offered && !trains ? starved_iterations_ + 1 : 0;
-  report_ = {.budget = plan.budget, .forced_unit = plan.forced_unit};
   Batch batch;
   // What training gives back is for inference to take.
   Grants training = plan.training;
@@ -52,7 +51,13 @@ Batch Scheduler::Next(absl::Time now) {
   parts_.training->Emit(training, batch);
   CHECK_EQ(batch.num_rows(), NumRows(plan.inference) + NumRows(plan.training)) << "a source emitted other than granted";
   CHECK_EQ(batch.labels.size(), batch.token_ids.size());
+  if (!batch.empty()) planned_.push_back({.budget = plan.budget, .forced_unit = plan.forced_unit});
   return batch;
+}
+
+absl::Duration Scheduler::Predict(const Batch& batch, int num_units) const {
+  if (parts_.cost == nullptr) return absl::ZeroDuration();
+  return parts_.cost->Predict(FeaturesOf(batch, num_units));
 }
 
 void Scheduler::Committed(absl::Duration took) {
@@ -62,6 +67,9 @@ void Scheduler::Committed(absl::Duration took) {
 
 const IterationReport& Scheduler::Observe(const Batch& batch, const StepResult& result, absl::Duration planning,
                                           absl::Duration measured) {
+  CHECK(!planned_.empty());
+  report_ = planned_.front();
+  planned_.pop_front();
   const int units = static_cast<int>(batch.backward.size()) - result.backward_skipped;
   const StepFeatures features = FeaturesOf(batch, units);
   for (const Span& span : batch.spans) {

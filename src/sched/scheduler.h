@@ -2,7 +2,7 @@
 // write what was granted into one batch, and learns from how long that took.
 #pragma once
 
-#include <functional>
+#include <deque>
 
 #include "absl/time/time.h"
 #include "kv/block_pool.h"
@@ -39,14 +39,18 @@ class Scheduler {
  public:
   explicit Scheduler(const SchedulerParts& parts);
 
-  // The iteration's batch, empty where nothing can run. Its spans and units borrow from the sources until they Commit.
+  // The batch of the iteration that begins at `now`, empty where nothing can run. Its spans and units borrow from the
+  // sources until it is launched.
   Batch Next(absl::Time now);
 
-  // What came of the last Next: the cost model learns from it.
+  // What the batch will take of which the first num_units backward units run; 0 without a cost model.
+  absl::Duration Predict(const Batch& batch, int num_units) const;
+
+  // What came of the oldest Next that was not empty and is not observed: the cost model learns from it.
   const IterationReport& Observe(const Batch& batch, const StepResult& result, absl::Duration planning,
                                  absl::Duration measured);
 
-  // What the sources took to commit that iteration.
+  // What the sources took to commit that iteration, where the device waited for it.
   void Committed(absl::Duration took);
 
   const IterationReport& last() const { return report_; }
@@ -56,7 +60,8 @@ class Scheduler {
   const SchedulerParts parts_;
   int64_t iteration_ = 0;
   int starved_iterations_ = 0;
-  absl::Duration outside_;  // mean of planning and committing
+  absl::Duration outside_;               // mean of planning and committing
+  std::deque<IterationReport> planned_;  // and not observed
   IterationReport report_;
 };
 

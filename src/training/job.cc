@@ -20,6 +20,10 @@ std::vector<Tape> MakeTapes(const PreparedJob& job, const TrainingParts& parts) 
   return tapes;
 }
 
+std::span<const BackwardUnit> UnitsThatRan(const Batch& batch, int backward_skipped) {
+  return std::span(batch.backward).first(batch.backward.size() - backward_skipped);
+}
+
 PipelineOptions PipelineOptionsOf(JobId id, const TrainingParts& parts, int lowest_layer) {
   return {.job = id,
           .num_layers = parts.desc->num_layers,
@@ -63,13 +67,21 @@ void TrainingJob::BeginStep() {
   pipeline_.Begin(std::move(chosen));
 }
 
+void TrainingJob::Launched(const Batch& batch, int backward_skipped) {
+  for (const Span& span : batch.spans) {
+    if (pipeline_.Find(span.sequence) != nullptr) pipeline_.Launched(span);
+  }
+  for (const BackwardUnit& unit : UnitsThatRan(batch, backward_skipped)) {
+    if (unit.job == id_) pipeline_.Launched(unit);
+  }
+}
+
 absl::StatusOr<TrainingJob::Progress> TrainingJob::Commit(const Batch& batch, const StepResult& result) {
   RETURN_IF_ERROR(publisher_.failure());
   if (!result.status.ok() && TakesPart(batch)) return Annotate(result.status, absl::StrCat("step ", step_ + 1));
   CHECK_EQ(result.losses.size(), batch.spans.size());
   for (size_t i = 0; i < batch.spans.size(); ++i) RETURN_IF_ERROR(TakeSpan(batch.spans[i], result.losses[i]));
-  const auto ran = std::span(batch.backward).first(batch.backward.size() - result.backward_skipped);
-  for (const BackwardUnit& unit : ran) {
+  for (const BackwardUnit& unit : UnitsThatRan(batch, result.backward_skipped)) {
     if (unit.job == id_) TakeUnit(unit);
   }
   return pipeline_.done() ? EndStep() : Progress::kRunning;

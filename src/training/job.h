@@ -56,8 +56,10 @@ class TrainingJob {
   // False where the sequence is not this job's.
   bool Preempt(SequenceId sequence) { return pipeline_.Preempt(sequence); }
 
-  // Takes its own spans and units of the batch. kTrained: that was the last step, its publication is submitted and will
-  // end the job in the registry. An error names step and sample; the job must be given up.
+  // Its own spans and units of the batch, but for the skipped ones, are on their way.
+  void Launched(const Batch& batch, int backward_skipped);
+  // Takes what came of its own spans and units of the batch. kTrained: that was the last step, its publication is
+  // submitted and will end the job in the registry. An error names step and sample; the job must be given up.
   absl::StatusOr<Progress> Commit(const Batch& batch, const StepResult& result);
 
   // Ends the job in the registry, after the publications under way. Destroy it afterwards.

@@ -110,32 +110,49 @@ bool SamplePipeline::Emit(const BackwardGrant& grant, AdapterRef adapter, Batch&
 }
 
 const Sample* SamplePipeline::Find(SequenceId sequence) const {
-  const auto run = std::find_if(runs_.begin(), runs_.end(), [&](const Run& r) { return r.id == sequence; });
-  return run == runs_.end() ? nullptr : run->sample;
+  const auto is_it = [&](const Run& run) { return run.id == sequence; };
+  for (const std::deque<Run>* runs : {&runs_, &leaving_}) {
+    const auto run = std::find_if(runs->begin(), runs->end(), is_it);
+    if (run != runs->end()) return run->sample;
+  }
+  return nullptr;
 }
 
-void SamplePipeline::Commit(const Span& span, double loss) {
+void SamplePipeline::Launched(const Span& span) {
   Run* const run = FindRun(span.sequence);
   CHECK(run != nullptr);
   CHECK_EQ(span.first_position, run->kv_rows);
   run->kv_rows += span.num_rows;
   if (span.tape == nullptr) return;
   run->forward_rows += span.num_rows;
-  run->loss += loss;
   if (!run->in_forward()) StartNext();
 }
 
-std::optional<SamplePipeline::Finished> SamplePipeline::Commit(const BackwardUnit& unit) {
+// What a sample held goes to the next one at once: whatever that runs is launched behind.
+void SamplePipeline::Launched(const BackwardUnit& unit) {
   CHECK(!runs_.empty());
   Run& run = runs_.front();
   CHECK_EQ(unit.sequence, run.id);
   CHECK_EQ(unit.layer, LayerOf(run, run.backward_units));
   CHECK_EQ(unit.window.begin, WindowOf(run, run.backward_units).begin);
-  if (++run.backward_units < UnitsOf(run)) return std::nullopt;
-  const Finished finished{.sample = run.sample, .loss = run.loss};
+  if (++run.backward_units < UnitsOf(run)) return;
   free_tapes_.push_back(run.tape);
+  run.blocks.Release();
+  leaving_.push_back(std::move(run));
   runs_.pop_front();
   StartNext();
+}
+
+void SamplePipeline::Commit(const Span& span, double loss) {
+  if (span.tape != nullptr) FindInFlight(span.sequence)->loss += loss;
+}
+
+std::optional<SamplePipeline::Finished> SamplePipeline::Commit(const BackwardUnit& unit) {
+  Run& run = *FindInFlight(unit.sequence);
+  if (++run.units_over < UnitsOf(run)) return std::nullopt;
+  CHECK_EQ(run.id, leaving_.front().id);
+  const Finished finished{.sample = run.sample, .loss = run.loss};
+  leaving_.pop_front();
   return finished;
 }
 
@@ -150,6 +167,13 @@ bool SamplePipeline::Preempt(SequenceId sequence) {
 SamplePipeline::Run* SamplePipeline::FindRun(SequenceId sequence) {
   const auto run = std::find_if(runs_.begin(), runs_.end(), [&](const Run& r) { return r.id == sequence; });
   return run == runs_.end() ? nullptr : &*run;
+}
+
+SamplePipeline::Run* SamplePipeline::FindInFlight(SequenceId sequence) {
+  const auto run = std::find_if(leaving_.begin(), leaving_.end(), [&](const Run& r) { return r.id == sequence; });
+  Run* const found = run != leaving_.end() ? &*run : FindRun(sequence);
+  CHECK(found != nullptr) << "sequence " << sequence;
+  return found;
 }
 
 int SamplePipeline::WindowsOf(const Run& run) const {

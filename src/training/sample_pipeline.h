@@ -26,7 +26,10 @@ struct PipelineOptions {
   int priority = 0;           // of its offers
 };
 
-// Step thread only. Between the Emit and the Commit of one batch nothing else may be called.
+// What a batch does is taken for done when it is launched; what comes of it, losses and the end of a sample, is known
+// with its Commit, behind which another batch may have been launched.
+//
+// Step thread only. Between an Emit and the Launched of its batch nothing else may be called.
 class SamplePipeline {
  public:
   // A sample that is through: its gradients have been added.
@@ -42,7 +45,7 @@ class SamplePipeline {
 
   // Puts the samples of one optimizer step in the queue; the last step's must be through. Borrowed until they are.
   void Begin(std::vector<const Sample*> samples);
-  bool done() const { return runs_.empty() && queue_.empty(); }
+  bool done() const { return runs_.empty() && queue_.empty() && leaving_.empty(); }
 
   void AppendOffers(Offers& offers) const;
   // False where the grant is not of this pipeline's sequences.
@@ -55,7 +58,10 @@ class SamplePipeline {
   // else of it runs: losses, gradients and tapes stay. False where the sequence is not of this pipeline.
   bool Preempt(SequenceId sequence);
 
-  // A span of Find's sequences has run with this loss, or a unit has, which may end its sample.
+  // A span of Find's sequences, or a unit, is on its way.
+  void Launched(const Span& span);
+  void Launched(const BackwardUnit& unit);
+  // The span has run with this loss, or the unit has, which may end its sample.
   void Commit(const Span& span, double loss);
   std::optional<Finished> Commit(const BackwardUnit& unit);
 
@@ -65,9 +71,10 @@ class SamplePipeline {
     const Sample* sample = nullptr;
     Tape* tape = nullptr;
     BlockTable blocks;       // of the whole sample, from its first granted row on
-    int forward_rows = 0;    // done
+    int forward_rows = 0;    // launched
     int kv_rows = 0;         // whose K and V lie in the pool: those of forward_rows, but after a preemption
-    int backward_units = 0;  // done
+    int backward_units = 0;  // launched
+    int units_over = 0;      // committed
     double loss = 0;
 
     int num_rows() const { return sample->num_rows(); }
@@ -77,6 +84,7 @@ class SamplePipeline {
   };
 
   Run* FindRun(SequenceId sequence);
+  Run* FindInFlight(SequenceId sequence);  // also one that leaves
   // Starts the next sample where a tape is free and no other is in forward.
   void StartNext();
   int WindowsOf(const Run& run) const;
@@ -93,7 +101,8 @@ class SamplePipeline {
 
   std::deque<const Sample*> queue_;  // not started
   std::vector<Tape*> free_tapes_;
-  std::deque<Run> runs_;  // oldest first; only the first may be in backward, only the last in forward
+  std::deque<Run> runs_;     // oldest first; only the first may be in backward, only the last in forward
+  std::deque<Run> leaving_;  // older ones: all of their work has been launched, they hold nothing any more
 };
 
 }  // namespace tandem

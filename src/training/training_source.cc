@@ -66,6 +66,7 @@ void TrainingSource::Emit(const Grants& grants, Batch& batch) {
     CHECK(found) << "sequence " << sequence << " is to give back what it does not hold";
     ++preemptions_;
   }
+  in_step_ = !grants.spans.empty() || !grants.backward.empty();
   std::vector<const TrainingJob*> served;
   const auto emit = [&](const auto& grant) {
     for (const auto& job : running_) {
@@ -82,7 +83,13 @@ void TrainingSource::Emit(const Grants& grants, Batch& batch) {
   });
 }
 
+void TrainingSource::Launched(const Batch& batch, int backward_skipped) {
+  in_step_ = false;
+  for (const auto& job : running_) job->Launched(batch, backward_skipped);
+}
+
 void TrainingSource::Commit(const Batch& batch, const StepResult& result, absl::Time now) {
+  if (in_step_) Launched(batch, result.backward_skipped);
   for (size_t i = 0; i < running_.size();) {
     TrainingJob& job = *running_[i];
     const absl::StatusOr<TrainingJob::Progress> progress = job.Commit(batch, result);

@@ -13,7 +13,8 @@
 
 namespace tandem {
 
-// Step thread only; nothing but CollectOffers may be called between an Emit and its Commit.
+// Step thread only; nothing but CollectOffers may be called between an Emit and its batch's Launched. A job that ends
+// while a batch with its work is in flight goes at once; what comes of that is passed over.
 class TrainingSource : public WorkSource {
  public:
   explicit TrainingSource(const TrainingParts& parts);
@@ -27,6 +28,7 @@ class TrainingSource : public WorkSource {
 
   Offers CollectOffers(absl::Time now) const override;
   void Emit(const Grants& grants, Batch& batch) override;
+  void Launched(const Batch& batch, int backward_skipped) override;
   void Commit(const Batch& batch, const StepResult& result, absl::Time now) override;
 
   // Tells the watchers of every running job.
@@ -50,6 +52,7 @@ class TrainingSource : public WorkSource {
   const TrainingParts parts_;
   std::deque<Waiting> queue_;
   std::vector<std::unique_ptr<TrainingJob>> running_;  // least recently served first
+  bool in_step_ = false;                               // a batch was emitted and not launched
   int64_t preemptions_ = 0;
   int64_t tokens_of_ended_ = 0;  // jobs that are no longer in running_
 };

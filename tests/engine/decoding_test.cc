@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "engine/engine.h"
+#include "test_backend.h"
 
 namespace tandem {
 namespace {
@@ -50,9 +51,8 @@ class DecodingTest : public testing::Test {
   DecodingTest() {
     EngineOptions options;
     options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
-    options.threads = 2;
     options.kv_capacity_tokens = 8192;
-    auto created = Engine::Create(options);
+    auto created = Engine::Create(options, MakeTestBackend(2));
     EXPECT_TRUE(created.ok()) << created.status();
     engine_ = *std::move(created);
     engine_->Start();

@@ -1,4 +1,5 @@
-// The whole engine on the demo model: real steps, real thread, no network.
+// The whole engine on the demo model: real steps, real thread, no network. Linked twice: with the CPU backend, and with
+// one that runs ahead.
 #include "engine/engine.h"
 
 #include <gtest/gtest.h>
@@ -10,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/recording.h"
+#include "test_backend.h"
 
 namespace tandem {
 namespace {
@@ -28,7 +30,6 @@ class EngineTest : public testing::Test {
   EngineOptions Options() const {
     EngineOptions options;
     options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
-    options.threads = 2;
     options.kv_capacity_tokens = 4096;
     options.adapters_directory = directory.string();
     return options;
@@ -40,7 +41,7 @@ class EngineTest : public testing::Test {
     return MakeEngine(options);
   }
   static std::unique_ptr<Engine> MakeEngine(const EngineOptions& options) {
-    auto created = Engine::Create(options);
+    auto created = Engine::Create(options, MakeTestBackend(2));
     EXPECT_TRUE(created.ok()) << created.status();
     (*created)->Start();
     return *std::move(created);

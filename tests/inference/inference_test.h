@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -87,6 +88,37 @@ class InferenceTest : public testing::Test {
       Step();
     }
   }
+
+  // As the loop goes where the device works on its own: a batch is launched before the one before it is committed.
+  void StepAhead(int prefill_rows = 1000) {
+    if (!source_->can_run_ahead()) CommitInFlight();
+    LaunchAhead(Emit(prefill_rows));
+  }
+  void LaunchAhead(Batch batch) {
+    Batch seen = batch;
+    for (int32_t& id : seen.token_ids) {
+      if (id >= 0) continue;
+      id = std::max(0, in_flight_->result.sampled.at(~id));
+      ++carried_;
+    }
+    StepResult result = model_.Run(seen);
+    source_->Launched(batch, 0);
+    CommitInFlight();
+    if (!batch.empty()) in_flight_.emplace(std::move(batch), std::move(result));
+  }
+  void CommitInFlight() {
+    if (!in_flight_.has_value()) return;
+    const InFlight last = *std::exchange(in_flight_, std::nullopt);
+    source_->Commit(last.batch, last.result, now_);
+  }
+
+  struct InFlight {
+    Batch batch;
+    StepResult result;
+    InFlight(Batch b, StepResult r) : batch(std::move(b)), result(std::move(r)) {}
+  };
+  std::optional<InFlight> in_flight_;
+  int carried_ = 0;  // rows that ran before anybody knew their token
 
   ByteTokenizer tokenizer_;
   BlockPool pool_{kNumBlocks, kBlockSize};

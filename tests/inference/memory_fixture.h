@@ -45,6 +45,13 @@ class MemoryTest : public InferenceTest {
     source_->Commit(batch, model_.Run(batch), now_);
     now_ += absl::Milliseconds(1);
   }
+  void PlannedStepAhead() {
+    if (!source_->can_run_ahead()) CommitInFlight();
+    Batch batch;
+    source_->Emit(Plan(), batch);
+    LaunchAhead(std::move(batch));
+    now_ += absl::Milliseconds(1);
+  }
   void RunPlanned() {
     for (int steps = 0; !source_->idle(); ++steps) {
       ASSERT_LT(steps, 20000);

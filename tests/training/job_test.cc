@@ -35,6 +35,7 @@ class JobTest : public TrainingFixture {
     for (const BackwardGrant& grant : grants.backward) EXPECT_TRUE(job.Emit(grant, batch));
     StepResult result = RunFakeModel(batch);
     if (tamper_) tamper_(batch, result);
+    job.Launched(batch, result.backward_skipped);
     return job.Commit(batch, result);
   }
 

@@ -70,6 +70,8 @@ class SamplePipelineTest : public ::testing::Test {
   // The loss of a row is its token.
   static std::vector<SamplePipeline::Finished> Commit(SamplePipeline& pipeline, const Batch& batch) {
     std::vector<SamplePipeline::Finished> finished;
+    for (const Span& span : batch.spans) pipeline.Launched(span);
+    for (const BackwardUnit& unit : batch.backward) pipeline.Launched(unit);
     for (const Span& span : batch.spans) {
       double loss = 0;
       for (int row = 0; row < span.num_rows; ++row) loss += batch.token_ids[span.first_row + row];

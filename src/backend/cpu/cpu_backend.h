@@ -16,7 +16,7 @@
 
 namespace tandem {
 
-class CpuBackend final : public Backend {
+class CpuBackend : public Backend {
  public:
   CpuBackend(int num_threads, Bf16Products bf16_products);
   std::string name() const override;

@@ -6,8 +6,21 @@
 #include "backend/cuda/runtime.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "nvtx3/nvToolsExt.h"
 
 namespace tandem::cuda {
+namespace {
+
+// A phase of a step, for profilers: "step 17: backward".
+class PhaseRange {
+ public:
+  PhaseRange(int64_t step, const char* phase) { nvtxRangePushA(absl::StrCat("step ", step, ": ", phase).c_str()); }
+  ~PhaseRange() { nvtxRangePop(); }
+  PhaseRange(const PhaseRange&) = delete;
+  PhaseRange& operator=(const PhaseRange&) = delete;
+};
+
+}  // namespace
 
 // What later work needs of a step is ordered on the device: the main lane goes on when both lanes are through with it.
 void Runtime::EndStep() {
@@ -43,6 +56,7 @@ void Runtime::Complete(Step& step) {
     const absl::MutexLock lock(&mutex_);
     completing_ = &step;
   }
+  const PhaseRange range(step.number, "await");
   const char* const name = op_name_.exchange("the step's end");
   Check(cudaEventSynchronize(step.end));
   // Taking results may itself find what is an error.
@@ -87,6 +101,7 @@ absl::Status Runtime::Finish() {
 // The host runs at most two units ahead of the device, so that backward gives way soon when it is asked to.
 void Runtime::BeginBackward() {
   CHECK(!backward_);
+  nvtxRangePushA(absl::StrCat("step ", step_.load(), ": backward").c_str());
   if (units_ == 0 && step_ > 0 && !failed_) {
     Check(cudaStreamWaitEvent(backward_lane_.stream.get(), step_ends_[(step_ - 1) % 2].get(), 0));
   }
@@ -99,6 +114,7 @@ void Runtime::EndBackward() {
   if (!failed_) Check(cudaEventRecord(units_ended_[units_ % 2].get(), backward_lane_.stream.get()));
   ++units_;
   backward_ = false;
+  nvtxRangePop();
 }
 
 void Runtime::RunBody(Phase phase, Repeats::Body& repeated, const std::function<void()>& body) {
@@ -134,6 +150,7 @@ GraphExec Runtime::Capture(Repeats::Body& repeated, const std::function<void()>&
 
 void Runtime::RunRepeated(uint64_t key, const std::function<void()>& body) {
   CHECK(!backward_ && body_ == nullptr);
+  const PhaseRange range(step_, "decode");
   Repeats::Body& repeated = repeats_.BodyOf(key);
   if (!repeated.repeatable || failed_) return body();
   cudaStream_t stream = main_lane_.stream.get();

@@ -36,18 +36,22 @@ class CudaEngineTest : public testing::Test {
     std::filesystem::remove_all(directory_);
   }
 
-  std::shared_ptr<RecordingGeneration> Generate(const std::string& prompt, int max_tokens,
-                                                const std::string& adapter = "") {
+  GenerateRequest Request(const std::string& prompt, int max_tokens) {
     GenerateRequest request;
     request.request_id = absl::StrCat("r", ++last_request_);
     request.prompt = *engine_->tokenizer().Encode(prompt, SpecialTokens::kAdd);
     request.sampling.temperature = 0;
     request.stop.max_tokens = max_tokens;
-    request.adapter = adapter;
+    return request;
+  }
+  std::shared_ptr<RecordingGeneration> Start(GenerateRequest request) {
     auto sink = std::make_shared<RecordingGeneration>();
     const absl::Status status = engine_->Generate(std::move(request), sink);
     EXPECT_TRUE(status.ok()) << status;
     return sink;
+  }
+  std::shared_ptr<RecordingGeneration> Generate(const std::string& prompt, int max_tokens) {
+    return Start(Request(prompt, max_tokens));
   }
 
   std::shared_ptr<RecordingWatcher> Train(const std::string& name, int steps) {

@@ -97,5 +97,41 @@ TEST(SamplingOrder, ADrawFallsWithinTheMass) {
   }
 }
 
+TEST(CudaSampling, WhatAStepDrawsIsEmbeddedByTheNextOneBeforeAnybodyHasSeenIt) {
+  const auto created = CudaBackend::Create({.slab_bytes = 0});
+  ASSERT_TRUE(created.ok()) << created.status();
+  CudaBackend& backend = **created;
+  constexpr int kVocab = 40, kWidth = 8;
+  std::vector<float> table(kVocab * kWidth), rows(5 * kVocab, 0.0f);
+  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<float>(i / kWidth);
+  const std::vector<int32_t> want = {17, 3, 39, 0, 8};
+  for (size_t i = 0; i < want.size(); ++i) rows[i * kVocab + want[i]] = 1;
+  rows[3 * kVocab] = std::nanf("");  // nothing can be drawn: row 0 stands for it
+  const auto embeddings = backend.CreateMatrix(View(table.data(), {kVocab, kWidth}));
+  const TensorView logits = View(static_cast<float*>(backend.Allocate(rows.size() * sizeof(float))), {5, kVocab});
+  const TensorView x = View(static_cast<float*>(backend.Allocate(6 * kWidth * sizeof(float))), {6, kWidth});
+  backend.Upload(View(rows.data(), logits.shape), logits);
+  const std::vector<SampleRequest> requests(5, {.params = {.temperature = 0}});
+  std::vector<int32_t> ids(5, -77);
+  const auto draw = [&](int first, int count) {
+    backend.Sample(logits.Rows(first, count), std::span(requests).first(count), std::span(ids).subspan(first, count),
+                   {});
+  };
+  draw(0, 3);
+  draw(3, 2);
+  backend.EndStep();
+  backend.Embedding(std::vector<int32_t>{~4, 5, ~0, ~2, ~3, ~1}, *embeddings, x);
+  std::vector<float> got(6 * kWidth);
+  ASSERT_TRUE(backend.AwaitStep().ok());
+  backend.Download(x, View(got.data(), x.shape));
+  std::vector<float> first_column;
+  for (size_t i = 0; i < got.size(); i += kWidth) first_column.push_back(got[i]);
+  EXPECT_EQ(first_column, (std::vector<float>{8, 5, 17, 39, 0, 3}));
+  EXPECT_EQ(ids, (std::vector<int32_t>{17, 3, 39, kLogitsNotFinite, 8}));
+  EXPECT_TRUE(backend.Finish().ok());
+  backend.Free(logits.data);
+  backend.Free(x.data);
+}
+
 }  // namespace
 }  // namespace tandem::cuda
