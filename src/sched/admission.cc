@@ -152,7 +152,7 @@ std::vector<SequenceId> PlanInference(const SchedulerOptions& options, const Inf
   std::vector<SequenceId> preempted = PlanPrefill(options, order, input, blocks, left, grants);
   // A block for guesses is one that the sequence would soon have asked for: training's share is the same.
   RemainingBudget for_drafts{left.rows, blocks.free - blocks.soon};
-  PlanDrafts(order, input.cost, for_drafts, grants);
+  PlanDrafts(order, options.weigh_drafts ? input.cost : nullptr, for_drafts, grants);
   left.rows = for_drafts.rows;
   return preempted;
 }

@@ -18,6 +18,7 @@ struct SchedulerOptions {
   int training_rows_beside_inference = 64;
   int max_running_requests = 64;       // inference sequences that hold blocks; at most max_batch_rows: each may decode
   double training_blocks_limit = 0.5;  // share of the KV pool that training may hold, [0, 1]
+  bool weigh_drafts = true;            // guesses against their cost; false: those that are likely right are looked at
 
   // With latency targets (sched/slo.h). No iteration that trains is planned to take longer, also while no request runs:
   // a request that arrives waits for the rest of it. Infinite: no targets are configured.

@@ -52,6 +52,7 @@ class DecodingTest : public testing::Test {
     EngineOptions options;
     options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
     options.kv_capacity_tokens = 8192;
+    options.scheduler.weigh_drafts = false;  // whether guesses pay is this machine's, and this moment's
     auto created = Engine::Create(options, MakeTestBackend(2));
     EXPECT_TRUE(created.ok()) << created.status();
     engine_ = *std::move(created);
@@ -121,25 +122,21 @@ TEST_F(DecodingTest, PromptLookupChangesNoBit) {
     request.request_id += "-plain";
     plain.push_back(Run(request));
   }
-  // All of them in the same batches; then one by one, until a guess has paid: a machine may be so busy that none seems
-  // to, above all beside others.
   int accepted = 0;
-  for (int round = 0; accepted == 0; ++round) {
-    std::vector<std::shared_ptr<Sink>> guessed;
-    for (GenerateRequest request : requests) {
-      request.request_id += absl::StrCat("-", round);
-      request.max_drafts = 8;
-      guessed.push_back(Start(std::move(request)));
-      if (round > 0) guessed.back()->Wait();
-    }
-    for (size_t i = 0; i < plain.size(); ++i) {
-      guessed[i]->Wait();
-      ASSERT_TRUE(guessed[i]->end.status.ok()) << guessed[i]->end.status;
-      EXPECT_EQ(guessed[i]->completions[0], plain[i]->completions[0]) << i;
-      EXPECT_EQ(plain[i]->end.usage.drafted_tokens, 0);
-      accepted += guessed[i]->end.usage.accepted_tokens;
-    }
+  std::vector<std::shared_ptr<Sink>> guessed;
+  for (GenerateRequest request : requests) {
+    request.request_id += "-guessed";
+    request.max_drafts = 8;
+    guessed.push_back(Start(std::move(request)));
   }
+  for (size_t i = 0; i < plain.size(); ++i) {
+    guessed[i]->Wait();
+    ASSERT_TRUE(guessed[i]->end.status.ok()) << guessed[i]->end.status;
+    EXPECT_EQ(guessed[i]->completions[0], plain[i]->completions[0]) << i;
+    EXPECT_EQ(plain[i]->end.usage.drafted_tokens, 0);
+    accepted += guessed[i]->end.usage.accepted_tokens;
+  }
+  EXPECT_GT(accepted, 0);
   Run(Request("A", 2));  // the status is as of the last step
   EXPECT_EQ(engine_->GetStatus().accepted_tokens, accepted);
 }

@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import transformers
 from safetensors.torch import load_file
-from make_families import load
+from make_families import BF16, load
 
 HERE = Path(__file__).resolve().parent
 # Their rotations follow the sequence's length: a row of one pass over all is not that of a prompt that grows.
@@ -35,7 +35,7 @@ def embeddings(directory):
 def main():
     out = {"transformers": transformers.__version__, "models": {}}
     for directory in sorted((HERE / "models").iterdir()):
-        if directory.name in BY_LENGTH:
+        if directory.name in BY_LENGTH | {f"{name}_bf16" for name in BF16}:
             continue
         out["models"][directory.name], error = embeddings(directory)
         print(f"{directory.name}: {len(out['models'][directory.name]['last'])} values, float32 against float64 {error:.1e}")

@@ -1,7 +1,7 @@
 """Goldens of the model families: tiny random models beside those of make.py (whose file layout and keys they share), and
 LoRA gradients of some. Deterministic; writes models/<name>, lora/<name> and families.json. Versions: requirements.txt.
 
-    python tests/golden/make_families.py [name ...]
+    python tests/golden/make_families.py [name ...]      # --bf16: only the bf16 copies of models that are there
 """
 
 import json
@@ -52,8 +52,11 @@ FAMILIES = {
     "gemma3": gemma("gemma3_text", layer_types=["sliding_attention", "full_attention"] * 2,
                     rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5000.0},
                                      "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}),
+    "gemma": dict(SIZES, model_type="gemma", tie_word_embeddings=True),
 }
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+# Whose weights are also there in bf16, as models/<name>_bf16: biases, caps and offset norms, LayerNorm, experts.
+BF16 = ["qwen2", "gemma2", "opt", "mixtral"]
 LORAS = {"qwen2": "all-linear", "gemma2": "all-linear", "gemma3": "all-linear", "opt": "all-linear",
          "opt_350m": ["q_proj", "v_proj", "fc1", "fc2", "out_proj", "k_proj"], "mixtral": ATTENTION, "qwen3_moe": ATTENTION}
 
@@ -148,6 +151,23 @@ def make_golden(name, seed):
             "greedy_distinct_tokens": len(set(generated.tolist()))}
 
 
+def make_bf16(name, seed):
+    """The weights rounded to bf16. The golden is float32 throughout over them; beside it, how far transformers itself is
+    off when it computes in bf16: what a bf16 implementation may be judged by (bf16_families_test.cc)."""
+    directory = HERE / "models" / f"{name}_bf16"
+    shutil.rmtree(directory, ignore_errors=True)
+    load(name, torch.bfloat16).save_pretrained(directory)
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    for file in directory.iterdir():
+        file.chmod(0o644)
+    exact, rounded = load(directory.name), load(directory.name, torch.bfloat16)
+    ids = tokens(400 + seed, LONG)
+    want = logits(name, exact, ids)
+    save(directory / "golden.safetensors", {"long.ids": ids, "long.logits": want})
+    row_errors = [make.relative_deviation(got, row) for got, row in zip(logits(name, rounded, ids), want)]
+    return {"bfloat16_vs_float32": max(row_errors), "bfloat16_vs_float32_median": sorted(row_errors)[len(row_errors) // 2]}
+
+
 def make_lora(name, seed):
     """An adapter with random A and B, logits through it, and the gradients of the losses of one sample of 100 tokens."""
     directory = HERE / "lora" / name
@@ -180,14 +200,20 @@ def main():
     torch.use_deterministic_algorithms(True)
     path = HERE / "families.json"
     measured = json.loads(path.read_text()) if path.exists() else {}
+    only_bf16 = "--bf16" in sys.argv
+    names = [name for name in sys.argv[1:] if name != "--bf16"]
     for index, name in enumerate(FAMILIES):
-        if sys.argv[1:] and name not in sys.argv[1:]:
+        if names and name not in names:
             continue
-        make_model(name, 50 + index)
-        measured[name] = make_golden(name, 50 + index)
-        if name in LORAS:
+        if not only_bf16:
+            make_model(name, 50 + index)
+            measured[name] = make_golden(name, 50 + index)
+            print(name, measured[name], flush=True)
+        if not only_bf16 and name in LORAS:
             make_lora(name, 50 + index)
-        print(name, measured[name], flush=True)
+        if name in BF16:
+            measured[f"{name}_bf16"] = make_bf16(name, 50 + index)
+            print(f"{name}_bf16", measured[f"{name}_bf16"], flush=True)
         write_json(path, measured)
 
 

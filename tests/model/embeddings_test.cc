@@ -64,7 +64,8 @@ TEST_P(EmbeddingsTest, ChunksChangeNoBit) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, EmbeddingsTest,
                          testing::Values("gqa_untied", "tied_theta", "mqa_bf16", "llama3_rope", "mistral", "qwen2",
-                                         "qwen3", "mixtral", "qwen3_moe", "opt", "opt_350m", "gemma2", "gemma3"),
+                                         "qwen3", "mixtral", "qwen3_moe", "opt", "opt_350m", "gemma", "gemma2",
+                                         "gemma3"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

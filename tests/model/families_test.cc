@@ -70,6 +70,7 @@ const Mutation kMutations[] = {
     {"QwenMoeNormalization", "qwen3_moe", "/norm_topk_prob", true},
     {"MixtralTopK", "mixtral", "/num_experts_per_tok", 1},
     {"OptActivation", "opt", "/activation_function", "gelu"},
+    {"GemmaTheta", "gemma", "/rope_parameters/rope_theta", 1000.0},
     {"Gemma2Window", "gemma2", "/sliding_window", 21},
     {"Gemma2AttentionCap", "gemma2", "/attn_logit_softcapping", nullptr},
     {"Gemma2LogitCap", "gemma2", "/final_logit_softcapping", nullptr},

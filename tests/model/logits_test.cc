@@ -79,7 +79,7 @@ TEST_P(LogitsTest, SixtyFourGreedyTokensEqualTransformers) {
 INSTANTIATE_TEST_SUITE_P(Golden, LogitsTest,
                          testing::Values("gqa_untied", "tied_theta", "mqa_bf16", "llama_linear", "llama_dynamic",
                                          "llama3_rope", "llama_yarn", "llama_longrope", "mistral", "qwen2", "qwen3",
-                                         "mixtral", "qwen3_moe", "opt", "opt_350m", "gemma2", "gemma3"),
+                                         "mixtral", "qwen3_moe", "opt", "opt_350m", "gemma", "gemma2", "gemma3"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

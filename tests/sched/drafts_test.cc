@@ -50,6 +50,17 @@ TEST_F(DraftsTest, WhereRowsCostWhatTheyBringNoneDo) {
   EXPECT_EQ(PlanOf(offers, &cost_), want + " | |");
 }
 
+TEST_F(DraftsTest, WhereNobodyWeighsThemThoseThatAreLikelyRightWhateverTheyCost) {
+  options_.weigh_drafts = false;
+  std::vector<Offer> offers;
+  std::string want;
+  for (int i = 1; i <= 40; ++i) {
+    offers.push_back(Guessing(i, 8, 0.8));
+    want += (i > 1 ? " " : "") + std::to_string(i) + ":4";
+  }
+  EXPECT_EQ(PlanOf(offers, &cost_), want + " | |");
+}
+
 TEST_F(DraftsTest, MoreAreTakenTheBetterTheyAre) {
   int last = 0;
   for (const double acceptance : {0.02, 0.6, 0.99}) {
