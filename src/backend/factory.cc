@@ -1,9 +1,7 @@
 #include "backend/factory.h"
 
-#include <algorithm>
-#include <thread>
-
 #include "absl/strings/str_cat.h"
+#include "base/cores.h"
 #include "base/log.h"
 #ifdef TANDEM_CUDA
 #include "backend/cuda/cuda_backend.h"
@@ -25,8 +23,7 @@ std::string CpuInstead(const absl::Status& why) {
 }
 
 std::unique_ptr<Backend> CreateCpu(const BackendOptions& options) {
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  return CreateCpuBackend(options.threads > 0 ? options.threads : cores);
+  return CreateCpuBackend(options.threads > 0 ? options.threads : UsableCores());
 }
 
 }  // namespace

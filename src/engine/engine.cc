@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "base/cores.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "engine/published_adapters.h"
@@ -35,10 +36,7 @@ absl::Status Engine::Load() {
     return absl::InvalidArgumentError(
         absl::StrCat("kv.block_size is ", options_.kv_block_size, ", want ", kCpuKvBlockSize));
   }
-  if (backend_ == nullptr) {
-    const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-    backend_ = CreateCpuBackend(options_.threads > 0 ? options_.threads : cores);
-  }
+  if (backend_ == nullptr) backend_ = CreateCpuBackend(options_.threads > 0 ? options_.threads : UsableCores());
   ASSIGN_OR_RETURN(const ModelDesc desc, LoadModelDesc(options_.model_path));
   ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options_.model_path));
   if (tokenizer_->vocab_size() > desc.vocab) {

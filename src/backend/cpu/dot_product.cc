@@ -31,8 +31,6 @@ namespace {
 // One panel by up to 28 rows: 28 sums, a vector of B and a broadcast of A fill 30 of 32 registers, and from six sums on
 // they hide a latency of six cycles. Fewer rows take four panels at once.
 constexpr int kTileRows = 28, kFewRows = 7;
-// Where there are more tiles, all of them share a block of four panels (64 KiB) in L2 before the next.
-constexpr int64_t kBlockPairs = 256;
 constexpr int64_t kLine = 64;
 constexpr int64_t kPieceLines = 32;  // of DotFetch
 // How far ahead of a single tile B is fetched into L2. The hardware's prefetcher alone left 16 rows a third slower;
@@ -164,75 +162,57 @@ void PackPairs(const float* x, int64_t rows, int64_t k, int64_t pair, int64_t co
   }
 }
 
-// One call of DotProduct.
+// One call of DotProduct: panel by panel all tiles of rows, over all of k, so that sums stay in registers. Blocks of k
+// that all rows share would read A from nearer caches, but C more often: no faster from 32 to 512 rows.
 class Product {
  public:
   Product(const DotShape& shape, const DotOperands& operands)
-      : shape_(shape),
-        o_(operands),
-        tiles_(NumTiles(shape.m)),
-        panels_((shape.n + kDotPanel - 1) / kDotPanel),
-        block_(tiles_ == 1 ? shape.pairs : kBlockPairs) {}
+      : shape_(shape), o_(operands), tiles_(NumTiles(shape.m)), panels_((shape.n + kDotPanel - 1) / kDotPanel) {}
 
-  void FewRows() const {
+  void Run() const {
     static constexpr auto kTiles = TilesOf<kDotGroup, false>(std::make_integer_sequence<int, kFewRows>());
     int64_t panel = 0;
-    for (; panel + kDotGroup <= panels_; panel += kDotGroup) kTiles[shape_.m - 1](Args(0, panel, kDotGroup, 0));
-    for (; panel < panels_; ++panel) RunTile(0, panel, 0);
-  }
-
-  void AnyRows() const {
-    for (int64_t group = 0; group < panels_; group += kDotGroup) {
-      const int64_t end = std::min(group + kDotGroup, panels_);
-      int64_t first = 0;
-      do {
-        for (int64_t tile = 0; tile < tiles_; ++tile) {
-          for (int64_t panel = group; panel < end; ++panel) RunTile(tile, panel, first);
-        }
-        first += block_;
-      } while (first < shape_.pairs);
+    for (; shape_.m <= kFewRows && panel + kDotGroup <= panels_; panel += kDotGroup) {
+      kTiles[shape_.m - 1](Args(0, panel, kDotGroup));
+    }
+    for (; panel < panels_; ++panel) {
+      for (int64_t tile = 0; tile < tiles_; ++tile) RunTile(tile, panel);
     }
   }
 
  private:
-  void RunTile(int64_t tile, int64_t panel, int64_t first) const {
+  void RunTile(int64_t tile, int64_t panel) const {
     static constexpr auto kPlain = TilesOf<1, false>(std::make_integer_sequence<int, kTileRows>());
     static constexpr auto kFetching = TilesOf<1, true>(std::make_integer_sequence<int, kTileRows>());
-    TileArgs args = Args(tile, panel, 1, first);
-    if (tile == 0) args.ahead = Ahead(panel, first);
+    TileArgs args = Args(tile, panel, 1);
+    if (tile == 0) args.ahead = Ahead(panel);
     (args.ahead != nullptr ? kFetching : kPlain)[RowsOf(tile) - 1](args);
   }
 
-  TileArgs Args(int64_t tile, int64_t panel, int64_t width, int64_t first) const {
+  TileArgs Args(int64_t tile, int64_t panel, int64_t width) const {
     const int64_t row = FirstRow(tile);
-    return {.pairs = std::min(block_, shape_.pairs - first),
-            .a = o_.a + 2 * (row * o_.a_pairs + (o_.first_pair + first) * RowsOf(tile)),
-            .b = Panel(panel) + first * kDotPairElements,
+    return {.pairs = shape_.pairs,
+            .a = o_.a + 2 * (row * o_.a_pairs + o_.first_pair * RowsOf(tile)),
+            .b = o_.b + panel * o_.panel_stride,
             .panel_stride = o_.panel_stride,
             .c = o_.c + row * o_.c_row + panel * kDotPanel,
             .c_row = o_.c_row,
             .mask = First(shape_.n - (panel + width - 1) * kDotPanel),
-            .accumulate = o_.accumulate || first > 0,
+            .accumulate = o_.accumulate,
             .piece_bytes = o_.streamed ? kPieceLines * kLine : o_.fetch.piece_bytes};
   }
 
-  // What the first tile fetches at k pair `first` of a panel. B that it streams: what comes a little later, where there
-  // is one tile; else the panel's next block, or, after its last, the first of the panel that follows the group.
-  const char* Ahead(int64_t panel, int64_t first) const {
-    if (!o_.streamed) return o_.fetch.data == nullptr ? nullptr : o_.fetch.data + panel * o_.fetch.panel_bytes;
-    const uint16_t* next = Panel(panel) + (first + block_) * kDotPairElements;
-    if (tiles_ == 1) next = Panel(panel) + kAheadLines * kDotPairElements;
-    if (tiles_ > 1 && first + block_ >= shape_.pairs) next = Panel(panel + kDotGroup);
-    return reinterpret_cast<const char*>(next);
+  const char* Ahead(int64_t panel) const {
+    if (o_.streamed) return reinterpret_cast<const char*>(o_.b + panel * o_.panel_stride) + kAheadLines * kLine;
+    return o_.fetch.data == nullptr ? nullptr : o_.fetch.data + panel * o_.fetch.panel_bytes;
   }
 
-  const uint16_t* Panel(int64_t panel) const { return o_.b + panel * o_.panel_stride; }
   int64_t FirstRow(int64_t tile) const { return shape_.m * tile / tiles_; }
   int64_t RowsOf(int64_t tile) const { return FirstRow(tile + 1) - FirstRow(tile); }
 
   const DotShape& shape_;
   const DotOperands& o_;
-  const int64_t tiles_, panels_, block_;
+  const int64_t tiles_, panels_;
 };
 
 }  // namespace
@@ -252,8 +232,7 @@ void PackDotRows(const float* x, int64_t rows, int64_t k, int64_t first, int64_t
 
 void DotProduct(const DotShape& shape, const DotOperands& operands) {
   if (shape.m == 0 || (shape.pairs == 0 && operands.accumulate)) return;
-  const Product product(shape, operands);
-  shape.m <= kFewRows ? product.FewRows() : product.AnyRows();
+  Product(shape, operands).Run();
 }
 
 void PackDotPanel(const uint16_t* weight, int64_t rows, int64_t columns, int64_t first, uint16_t* panel) {
