@@ -7,6 +7,12 @@
 #include "absl/strings/str_join.h"
 
 namespace tandem {
+namespace {
+
+// Bytes. What is longer is no slip of anything, and comparing it would take its length times the candidate's.
+constexpr size_t kLongestName = 256;
+
+}  // namespace
 
 int EditDistance(std::string_view a, std::string_view b) {
   std::vector<int> row(b.size() + 1);
@@ -24,6 +30,7 @@ int EditDistance(std::string_view a, std::string_view b) {
 }
 
 std::vector<std::string> NearestNames(std::string_view name, const std::vector<std::string>& candidates, int limit) {
+  if (name.size() > kLongestName) return {};
   const int worst = std::max<int>(2, static_cast<int>(name.size()) / 3);
   std::vector<std::pair<int, std::string>> near;
   for (const std::string& candidate : candidates) {

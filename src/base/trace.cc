@@ -47,6 +47,10 @@ absl::StatusOr<TraceRequest> FromJson(const std::string& line) {
 }
 
 absl::Status Check(const TraceRequest& request, absl::Duration last) {
+  // So is what is no number: absl::Seconds makes an infinity of it.
+  if (absl::AbsDuration(request.arrival) == absl::InfiniteDuration()) {
+    return absl::InvalidArgumentError("arrival is not finite, want seconds");
+  }
   if (request.prompt_tokens < 1 || request.output_tokens < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("lengths are ", request.prompt_tokens, " and ", request.output_tokens, ", want at least 1"));

@@ -18,8 +18,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr seconds kCallLimit{30};
-constexpr seconds kSlowCallLimit{600};  // a large data set is read and validated, an adapter loaded
-
+constexpr seconds kSlowCallLimit{600};         // a large data set is read and validated, an adapter loaded
 constexpr seconds kModelCallLimit{24 * 3600};  // tens of gigabytes from a disk; keepalive notices a daemon that is gone
 
 // One unary call of a stub's method, e.g. &v1::Adapters::Stub::Load.

@@ -72,8 +72,7 @@ Finding CheckDaemon(const ConnectOptions& options) {
             absl::StrCat("none answers at ", options.server, "; start one: tandemd --config FILE")};
   }
   const auto status = (*client)->GetStatus();
-  if (status.ok())
-    return {Health::kOk, "daemon", absl::StrCat("serves ", status->model().name(), " at ", options.server)};
+  if (status.ok()) return CheckServedModel(*status, options.server);
   return {Health::kFail, "daemon",
           absl::StrCat("something is at ", options.server, " but answers: ", std::string(status.status().message()))};
 }

@@ -3,7 +3,8 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
+
+#include "tandem/v1/daemon.pb.h"
 
 namespace tandem {
 
@@ -25,5 +26,7 @@ Finding CheckHugePages(const std::string& enabled);
 Finding CheckDisk(const std::string& directory, int64_t free_bytes);
 // Of a model's directory: the files that the daemon needs, and the bytes of its weights.
 Finding CheckModel(const std::string& directory, int64_t* model_bytes);
+// Of a daemon that answers at `server`.
+Finding CheckServedModel(const v1::DaemonStatus& status, const std::string& server);
 
 }  // namespace tandem

@@ -102,4 +102,12 @@ Finding CheckModel(const std::string& directory, int64_t* model_bytes) {
   return {Health::kOk, "model", absl::StrFormat("%s, %.0f MB of weights", directory, *model_bytes / 1e6)};
 }
 
+Finding CheckServedModel(const v1::DaemonStatus& status, const std::string& server) {
+  if (!status.has_model()) {
+    return {Health::kWarn, "daemon",
+            absl::StrCat("runs at ", server, " and serves no model: tandem models load PATH, where none is under way")};
+  }
+  return {Health::kOk, "daemon", absl::StrCat("serves ", status.model().name(), " at ", server)};
+}
+
 }  // namespace tandem

@@ -74,15 +74,18 @@ void DefineGenerate(CLI::App& app, v1::GenerateRequest& request, Command& comman
       generate, "--min-tokens", [&](int n) { stopping.set_min_tokens(n); }, "Tokens before the text may end");
   AddField<int>(
       generate, "--logprobs", [&](int k) { request.set_logprobs(k); },
-      "Print each token with its probability and the K most probable ones");
+      "Print each token with its probability and the K most probable ones")
+      ->type_name("K");
   AddField<int>(
       generate, "--prompt-logprobs", [&](int k) { request.set_prompt_logprobs(k); },
-      "Print each token of the prompt with its probability and the K most probable ones");
+      "Print each token of the prompt with its probability and the K most probable ones")
+      ->type_name("K");
   AddField<int>(
       generate, "--n", [&](int n) { sampling.set_n(n); }, "Completions of the prompt, 1 to 128");
   AddField<int>(
       generate, "--prompt-lookup", [&](int k) { request.set_prompt_lookup_tokens(k); },
-      "Guess at most K tokens ahead from text that repeats itself; 0: off");
+      "Guess at most K tokens ahead from text that repeats itself; 0: off")
+      ->type_name("K");
   AddField<uint64_t>(
       generate, "--seed", [&](uint64_t s) { sampling.set_seed(s); }, "Same seed, same text");
   AddField<int>(
@@ -188,9 +191,10 @@ void DefineDoctor(CLI::App& app, Command& command) {
   CLI::App* const doctor =
       app.add_subcommand("doctor", "Look at this machine: what keeps the daemon from running well?")->fallthrough();
   const auto options = std::make_shared<DoctorOptions>();
-  doctor->add_option("--config", options->config, "A configuration of tandemd to check");
-  doctor->add_option("--model", options->model, "A model's directory to check");
+  doctor->add_option("--config", options->config, "A configuration of tandemd to check")->type_name("FILE");
+  doctor->add_option("--model", options->model, "A model's directory to check")->type_name("DIR");
   doctor->add_option("--state-dir", options->state_dir, "Where the daemon keeps what is its own")
+      ->type_name("DIR")
       ->capture_default_str();
   doctor->callback(
       [&command, options] { command = [options](const Session& session) { return RunDoctor(session, *options); }; });
@@ -239,23 +243,32 @@ void DefineTune(CLI::App& app, TuneOptions& options, Command& command) {
   tune->callback([&] { command = [&](const Session& session) { return RunTune(session, options); }; });
 }
 
-using IdCommand = absl::Status (*)(const Session&, const std::string&);
+// A subcommand on one thing that the daemon knows by name.
+struct NamedCommand {
+  const char* name;
+  const char* help;
+  const char* argument;       // "ID"
+  const char* argument_help;  // "As 'tandem jobs' lists it"
+  absl::Status (*run)(const Session&, const std::string&);
+};
 
-void DefineIdCommand(CLI::App* app, const char* name, const char* argument, const char* help, IdCommand run,
-                     Command& command) {
-  CLI::App* const sub = app->add_subcommand(name, help)->fallthrough();
+void DefineNamed(CLI::App* app, const NamedCommand& named, Command& command) {
+  CLI::App* const sub = app->add_subcommand(named.name, named.help)->fallthrough();
   auto id = std::make_shared<std::string>();
-  sub->add_option(argument, *id)->required();
-  sub->callback([&command, run, id] { command = [run, id](const Session& session) { return run(session, *id); }; });
+  sub->add_option(named.argument, *id, named.argument_help)->required();
+  sub->callback(
+      [&command, run = named.run, id] { command = [run, id](const Session& session) { return run(session, *id); }; });
 }
 
 void DefineJobs(CLI::App& app, Command& command) {
   CLI::App* const jobs = app.add_subcommand("jobs", "List, show, watch and cancel fine-tuning jobs")->fallthrough();
   jobs->require_subcommand(0, 1);
   jobs->add_subcommand("list", "All jobs, oldest first")->fallthrough();
-  DefineIdCommand(jobs, "show", "ID", "One job", RunJobsShow, command);
-  DefineIdCommand(jobs, "watch", "ID", "Draw progress and loss until it ends; Ctrl-C detaches", RunJobsWatch, command);
-  DefineIdCommand(jobs, "cancel", "ID", "Cancel a job", RunJobsCancel, command);
+  constexpr const char* kWhich = "As 'tandem jobs' lists it";
+  DefineNamed(jobs, {"show", "One job", "ID", kWhich, RunJobsShow}, command);
+  DefineNamed(jobs, {"watch", "Draw progress and loss until it ends; Ctrl-C detaches", "ID", kWhich, RunJobsWatch},
+              command);
+  DefineNamed(jobs, {"cancel", "Cancel a job", "ID", kWhich, RunJobsCancel}, command);
   jobs->callback([&command] {
     if (!command) command = RunJobsList;
   });
@@ -268,12 +281,13 @@ void DefineAdapters(CLI::App& app, Command& command) {
   CLI::App* const load =
       adapters->add_subcommand("load", "Load a PEFT directory of the daemon's machine")->fallthrough();
   auto name = std::make_shared<std::string>(), path = std::make_shared<std::string>();
-  load->add_option("NAME", *name)->required();
-  load->add_option("PATH", *path)->required();
+  load->add_option("NAME", *name, "What requests will call it")->required();
+  load->add_option("PATH", *path, "Where adapter_config.json is, on the daemon's machine")->required();
   load->callback([&command, name, path] {
     command = [name, path](const Session& session) { return RunAdaptersLoad(session, *name, *path); };
   });
-  DefineIdCommand(adapters, "unload", "NAME", "Unload an adapter", RunAdaptersUnload, command);
+  DefineNamed(adapters, {"unload", "Unload an adapter", "NAME", "As 'tandem adapters' lists it", RunAdaptersUnload},
+              command);
   adapters->callback([&command] {
     if (!command) command = RunAdaptersList;
   });
@@ -283,11 +297,12 @@ void DefineModels(CLI::App& app, Command& command) {
   CLI::App* const models = app.add_subcommand("models", "List, show, load and unload the model")->fallthrough();
   models->require_subcommand(0, 1);
   models->add_subcommand("list", "What is loaded, or being loaded")->fallthrough();
-  DefineIdCommand(models, "show", "NAME", "One model", RunModelsShow, command);
+  constexpr const char* kWhich = "As 'tandem models' lists it";
+  DefineNamed(models, {"show", "One model", "NAME", kWhich, RunModelsShow}, command);
   CLI::App* const load =
       models->add_subcommand("load", "Load a model's directory of the daemon's machine")->fallthrough();
   const auto name = std::make_shared<std::string>(), path = std::make_shared<std::string>();
-  load->add_option("PATH", *path)->required();
+  load->add_option("PATH", *path, "Where config.json is, on the daemon's machine")->required();
   load->add_option("--as", *name, "Its name; default: the directory's");
   load->callback([&command, name, path] {
     command = [name, path](const Session& session) { return RunModelsLoad(session, *path, *name); };
@@ -295,7 +310,7 @@ void DefineModels(CLI::App& app, Command& command) {
   CLI::App* const unload =
       models->add_subcommand("unload", "Unload the model: requests may finish, jobs end")->fallthrough();
   const auto request = std::make_shared<v1::UnloadModelRequest>();
-  unload->add_option("NAME", *request->mutable_name())->required();
+  unload->add_option("NAME", *request->mutable_name(), kWhich)->required();
   AddField<double>(
       unload, "--grace",
       [request](double seconds) {
@@ -304,7 +319,8 @@ void DefineModels(CLI::App& app, Command& command) {
         request->mutable_grace()->set_nanos(static_cast<int32_t>((seconds - static_cast<double>(whole)) * 1e9));
       },
       "Seconds that running requests have; default and most: the daemon's shutdown.grace")
-      ->check(CLI::Range(0.0, 1e9));
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.0, 1e9, ""));
   unload->callback([&command, request] {
     command = [request](const Session& session) { return RunModelsUnload(session, *request); };
   });

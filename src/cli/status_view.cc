@@ -71,6 +71,7 @@ void StatusView::Add(const v1::DaemonStatus& status, const v1::ListJobsResponse&
 }
 
 std::vector<std::string> StatusView::Live(const Terminal& terminal) const {
+  if (!status_.has_model()) return {Line(terminal, "model", "none serves: tandem models load PATH")};
   const v1::SchedulerStatus& scheduler = status_.scheduler();
   const v1::InferenceStatus& inference = status_.inference();
   const v1::TrainingStatus& training = status_.training();
@@ -78,8 +79,7 @@ std::vector<std::string> StatusView::Live(const Terminal& terminal) const {
   const double used = kv.blocks_total() > 0 ? static_cast<double>(kv.blocks_used()) / kv.blocks_total() : 0;
   std::vector<std::string> lines = {
       Line(terminal, "model",
-           absl::StrCat(status_.has_model() ? status_.model().name() : "none", ", ", scheduler.policy(), ", ",
-                        status_.steps(), " steps")),
+           absl::StrCat(status_.model().name(), ", ", scheduler.policy(), ", ", status_.steps(), " steps")),
       Line(terminal, "inference",
            absl::StrCat(inference.running_requests(), " running, ", inference.waiting_requests(), " waiting, ",
                         FormatCount(inference.tokens_per_second()), " tokens/s")),
@@ -89,7 +89,9 @@ std::vector<std::string> StatusView::Live(const Terminal& terminal) const {
       Line(terminal, "KV cache", absl::StrCat(Bar(used, kBarWidth), " ", kv.blocks_used(), "/", kv.blocks_total())),
       Line(terminal, "step", absl::StrCat(Sparkline(step_ms_, kCurveWidth), " ", IterationTime(scheduler))),
       Line(terminal, "rows", IterationRows(scheduler)),
-      Line(terminal, "targets", absl::StrCat(Sparkline(attainment_, kCurveWidth), " ", SloText(scheduler)))};
+      Line(terminal, "targets",
+           scheduler.slo_requests() > 0 ? absl::StrCat(Sparkline(attainment_, kCurveWidth), " ", SloText(scheduler))
+                                        : SloText(scheduler))};
   for (const auto& [id, job] : jobs_) {
     const std::string loss = job.last.step() > 0 ? absl::StrFormat("loss %.4f", job.last.loss()) : "no step yet";
     lines.push_back(

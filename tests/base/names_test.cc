@@ -37,6 +37,10 @@ TEST(NearestNamesTest, ABeginningIsNearHoweverShort) {
   EXPECT_THAT(NearestNames("max", {"max_prefill_rows", "seed"}), ElementsAre("max_prefill_rows"));
 }
 
+TEST(NearestNamesTest, ATextOfAnyLengthIsNoSlipOfAName) {
+  EXPECT_THAT(NearestNames("user" + std::string(10'000'000, 'r'), {"user", "system"}), IsEmpty());
+}
+
 TEST(NearestNamesTest, StopsAtTheLimit) {
   EXPECT_THAT(NearestNames("a", {"a1", "a2", "a3", "a4"}), ElementsAre("a1", "a2", "a3"));
   EXPECT_THAT(NearestNames("a", {"a1", "a2"}, 1), ElementsAre("a1"));

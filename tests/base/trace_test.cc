@@ -41,6 +41,12 @@ TEST(TraceTest, ArrivalsOutOfOrderAreRefusedWithTheLine) {
   EXPECT_THAT(Refusal("-1,10,3\n"), HasSubstr("t.csv:1"));
 }
 
+TEST(TraceTest, ArrivalsThatNeverComeAreRefused) {
+  for (const char* text : {"0,1,1\ninf,1,1", "0,1,1\nnan,1,1", "0,1,1\n1e300,1,1"}) {
+    EXPECT_THAT(Refusal(text), HasSubstr("t.csv:2: arrival is not finite")) << text;
+  }
+}
+
 TEST(TraceTest, LengthsBelowOneAndNonsenseAreRefused) {
   EXPECT_THAT(Refusal("0,0,3\n"), HasSubstr("at least 1"));
   EXPECT_THAT(Refusal("0,x,3\n"), HasSubstr("want integers"));

@@ -251,5 +251,11 @@ TEST_F(BinaryTest, TheServerMayComeFromTheEnvironment) {
   EXPECT_EQ((*status)["model"]["name"], "demo");
 }
 
+TEST_F(BinaryTest, OptionsBeforeAProgramOfItsOwnAreRefused) {
+  const Outcome outcome = Run("--json bench simulate --cost x");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("want them behind it: tandem bench simulate"));
+}
+
 }  // namespace
 }  // namespace tandem

@@ -58,5 +58,14 @@ TEST(DoctorTest, AModelsDirectoryWantsAllItsFiles) {
   EXPECT_EQ(bytes, 3000);
 }
 
+TEST(DoctorTest, ADaemonThatServesNoModelIsNoGoodEnd) {
+  v1::DaemonStatus status;
+  EXPECT_EQ(CheckServedModel(status, "here:1").health, Health::kWarn);
+  EXPECT_THAT(CheckServedModel(status, "here:1").found, HasSubstr("tandem models load PATH"));
+  status.mutable_model()->set_name("demo");
+  EXPECT_EQ(CheckServedModel(status, "here:1").health, Health::kOk);
+  EXPECT_EQ(CheckServedModel(status, "here:1").found, "serves demo at here:1");
+}
+
 }  // namespace
 }  // namespace tandem

@@ -7,8 +7,16 @@ namespace tandem {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
+
+v1::DaemonStatus Serving() {
+  v1::DaemonStatus status;
+  status.mutable_model()->set_name("demo");
+  return status;
+}
 
 v1::ListJobsResponse OneJob(v1::JobState state, int step, double loss) {
   v1::ListJobsResponse jobs;
@@ -31,6 +39,22 @@ TEST(StatusViewTest, TargetsAreSaidWhereARequestHadOne) {
   EXPECT_EQ(SloText(scheduler), "99.5 % of 200 requests within their targets, 100.0 % lately");
 }
 
+TEST(StatusViewTest, AttainmentIsDrawnWhereARequestHadATarget) {
+  StatusView view;
+  v1::DaemonStatus status = Serving();
+  view.Add(status, {});
+  EXPECT_THAT(view.Live({.width = 80}), Contains("targets    no request had a target"));
+  status.mutable_scheduler()->set_slo_requests(1);
+  view.Add(status, {});
+  EXPECT_THAT(view.Live({.width = 80}), Contains(StartsWith("targets    ▅▅ ")));
+}
+
+TEST(StatusViewTest, WithoutAModelThatIsAllThereIsToSee) {
+  StatusView view;
+  view.Add({}, {});
+  EXPECT_THAT(view.Live({.width = 80}), ElementsAre("model      none serves: tandem models load PATH"));
+}
+
 TEST(StatusViewTest, PredictionAndBudgetAreSaidWhereThereAreAny) {
   v1::SchedulerStatus scheduler;
   scheduler.set_measured_ms(31.25);
@@ -43,18 +67,18 @@ TEST(StatusViewTest, PredictionAndBudgetAreSaidWhereThereAreAny) {
 
 TEST(StatusViewTest, AJobsLossIsDrawnAndGoesWithTheJob) {
   StatusView view;
-  view.Add({}, OneJob(v1::JOB_STATE_RUNNING, 1, 4));
-  view.Add({}, OneJob(v1::JOB_STATE_RUNNING, 2, 2));
+  view.Add(Serving(), OneJob(v1::JOB_STATE_RUNNING, 1, 4));
+  view.Add(Serving(), OneJob(v1::JOB_STATE_RUNNING, 2, 2));
   const Terminal terminal{.width = 100};
   EXPECT_THAT(view.Live(terminal), Contains(HasSubstr("support running, step 2/40, loss 2.0000")));
   EXPECT_THAT(view.Live(terminal), Contains(HasSubstr("█▁")));
-  view.Add({}, OneJob(v1::JOB_STATE_SUCCEEDED, 40, 1));
+  view.Add(Serving(), OneJob(v1::JOB_STATE_SUCCEEDED, 40, 1));
   EXPECT_THAT(view.Live(terminal), Not(Contains(HasSubstr("support"))));
 }
 
 TEST(StatusViewTest, NoLineIsWiderThanTheTerminal) {
   StatusView view;
-  for (int i = 0; i < 300; ++i) view.Add({}, OneJob(v1::JOB_STATE_RUNNING, i, 4));
+  for (int i = 0; i < 300; ++i) view.Add(Serving(), OneJob(v1::JOB_STATE_RUNNING, i, 4));
   for (const int width : {20, 40, 80}) {
     for (const std::string& line : view.Live({.width = width})) EXPECT_LE(DisplayWidth(line), width) << line;
   }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks what ptxas said of the kernels when they were compiled: none but those of MAY_SPILL spills registers or keeps
-variables in local memory. Prints a table of registers and static shared memory.
+"""Checks what ptxas said of the kernels when they were compiled: none spills registers or keeps variables in local
+memory. Prints a table of registers and static shared memory.
 
 usage: spills.py DIRECTORY_OF_OBJECTS     (tools/gpu/nvcc_logged wrote OBJECT.ptxas beside each)
 """
@@ -9,9 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-
-# Kernels whose time does not count: f32 attention is for tests and for models that nobody serves.
-MAY_SPILL = re.compile(r"Scalar")
 
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -37,8 +34,6 @@ def problem(kernel: dict) -> str | None:
     """Why this kernel may not be like this, or None."""
     if kernel["frame"] is None or kernel["registers"] is None:
         return "the log does not say what it uses"
-    if MAY_SPILL.search(kernel["name"]):
-        return None
     if kernel["spills"] > 0:
         return f"spills {kernel['spills']} bytes"
     if kernel["frame"] > 0:

@@ -2,6 +2,7 @@
 #include <map>
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "cli/bench/commands.h"
 #include "cli/command.h"
@@ -40,11 +41,13 @@ void AddLoadOptions(CLI::App* app, ServeOptions& options) {
       ->capture_default_str();
   app->add_option_function<double>(
          "--duration", [&options](const double& s) { options.load.send_for = absl::Seconds(s); },
-         "Stop sending after so many seconds")
+         "Stop sending after so long")
+      ->type_name("SECONDS")
       ->check(CLI::PositiveNumber);
   app->add_option_function<double>(
          "--timeout", [&options](const double& s) { options.load.request_timeout = absl::Seconds(s); },
-         "Each request's deadline in seconds; default 300")
+         "Each request's deadline; default 300")
+      ->type_name("SECONDS")
       ->check(CLI::PositiveNumber);
   app->add_option("--connections", options.load.connections, "TCP connections that the requests share")
       ->check(CLI::Range(1, 1024))
@@ -64,7 +67,8 @@ void DefineServe(CLI::App& bench, Command& command) {
       ->capture_default_str();
   serve->add_option("--shared-prefix", options->shared_prefix, "Tokens that all prompts begin with, beside their own")
       ->check(CLI::Range(0, 1 << 20));
-  serve->add_option("--file", options->file, R"(JSONL of {"prompt"} or {"messages"}, with "max_tokens", instead)");
+  serve->add_option("--file", options->file, R"(JSONL of {"prompt"} or {"messages"}, with "max_tokens", instead)")
+      ->type_name("FILE");
   serve
       ->add_option(
           "--trace", options->trace,
@@ -74,7 +78,8 @@ void DefineServe(CLI::App& bench, Command& command) {
   serve
       ->add_option_function<double>(
           "--warm-up", [options](const double& s) { options->warm_up = absl::Seconds(s); },
-          "Requests of the first so many seconds do not count")
+          "Requests of so long at the beginning do not count")
+      ->type_name("SECONDS")
       ->check(CLI::PositiveNumber);
   serve->add_option("--adapter", options->adapter, "A loaded adapter's name; none: the base model");
   serve->add_option("--temperature", options->temperature, "0: greedy")->capture_default_str();
@@ -84,19 +89,28 @@ void DefineServe(CLI::App& bench, Command& command) {
       [&command, options] { command = [options](const Session& session) { return RunServe(session, *options); }; });
 }
 
-// For the help's sake: their command lines are their own, see RunBeside.
-void DefineBeside(CLI::App& bench) {
-  bench.add_subcommand("simulate", "Replay a trace under every policy on a cost model");
-  bench.add_subcommand("coserve", "Co-serving against its baselines, daemons and load included");
+// Programs of their own, which RunBeside has started where nothing stands before "bench". Here for the help's sake.
+void DefineBeside(CLI::App& bench, Command& command) {
+  const auto define = [&](const std::string& name, const std::string& help) {
+    CLI::App* const sub = bench.add_subcommand(name, help)->allow_extras()->fallthrough(false);
+    sub->callback([&command, name] {
+      command = [name](const Session&) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("options stand before 'bench', want them behind it: tandem bench ", name, " [OPTIONS]"));
+      };
+    });
+  };
+  define("simulate", "Replay a trace under every policy on a cost model");
+  define("coserve", "Co-serving against its baselines, daemons and load included");
 }
 
 }  // namespace
 
 void DefineBench(CLI::App& app, Command& command) {
-  CLI::App* const bench = app.add_subcommand("bench", "Measure a running daemon")->fallthrough();
+  CLI::App* const bench = app.add_subcommand("bench", "Measure a daemon, or the scheduler alone")->fallthrough();
   bench->require_subcommand(1);
   DefineServe(*bench, command);
-  DefineBeside(*bench);
+  DefineBeside(*bench, command);
 }
 
 }  // namespace tandem::bench
