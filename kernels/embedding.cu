@@ -15,7 +15,7 @@ enum class Direction { kGather, kScatter };
 // that is more than one.
 template <typename From, typename To, int kVector>
 __global__ void __launch_bounds__(kThreads) CopyRowsKernel(RowCopyArgs args, Direction direction) {
-  const int64_t number = args.numbers[blockIdx.x], plain = blockIdx.x;
+  const int64_t number = args.numbers[blockIdx.x] / args.share, plain = blockIdx.x;
   const bool gather = direction == Direction::kGather;
   const From* from = static_cast<const From*>(args.from) + (gather ? number : plain) * args.columns;
   To* to = static_cast<To*>(args.to) + (gather ? plain : number) * args.columns;
@@ -63,6 +63,7 @@ cudaError_t LaunchGatherRows(const RowCopyArgs& args, cudaStream_t stream) {
 }
 
 cudaError_t LaunchScatterRows(const RowCopyArgs& args, cudaStream_t stream) {
+  if (args.share != 1) return cudaErrorInvalidValue;
   return LaunchCopyRows(args, Direction::kScatter, stream);
 }
 
