@@ -16,7 +16,7 @@ enum class Direction { kGather, kScatter };
 template <typename From, typename To, int kVector>
 __global__ void __launch_bounds__(kThreads) CopyRowsKernel(RowCopyArgs args, Direction direction) {
   int64_t number = args.numbers[blockIdx.x];
-  if (number < 0) number = max(args.below_zero[~number], 0);
+  number = number < 0 ? max(args.below_zero[~number], 0) : number / args.share;
   const int64_t plain = blockIdx.x;
   const bool gather = direction == Direction::kGather;
   const From* from = static_cast<const From*>(args.from) + (gather ? number : plain) * args.columns;
@@ -65,6 +65,7 @@ cudaError_t LaunchGatherRows(const RowCopyArgs& args, cudaStream_t stream) {
 }
 
 cudaError_t LaunchScatterRows(const RowCopyArgs& args, cudaStream_t stream) {
+  if (args.share != 1) return cudaErrorInvalidValue;
   return LaunchCopyRows(args, Direction::kScatter, stream);
 }
 

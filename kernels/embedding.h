@@ -15,12 +15,13 @@ struct RowCopyArgs {
   const void* from = nullptr;
   const int32_t* numbers = nullptr;     // [rows]
   const int32_t* below_zero = nullptr;  // number ~k stands for below_zero[k], or for 0 where that is negative too
+  int share = 1;                        // as many neighbouring numbers mean one row: numbers[i] / share
   void* to = nullptr;
   int64_t rows = 0, columns = 0;
 };
-// to[i] = from[numbers[i]]
+// to[i] = from[numbers[i] / share]
 cudaError_t LaunchGatherRows(const RowCopyArgs& args, cudaStream_t stream);
-// to[numbers[i]] = from[i]; numbers are distinct.
+// to[numbers[i]] = from[i]; numbers are distinct, share is 1.
 cudaError_t LaunchScatterRows(const RowCopyArgs& args, cudaStream_t stream);
 
 }  // namespace tandem::kernels

@@ -97,59 +97,116 @@ __global__ void __launch_bounds__(kRowsOfBlock* kWarpSize) RouteBackwardKernel(R
   }
 }
 
+constexpr int kSortWarps = 16, kSortThreads = kSortWarps * kWarpSize;
+
+// Each warp has a stretch of the choices; a choice's place is the number of choices of lower experts and of those of
+// its own expert before it.
+__global__ void __launch_bounds__(kSortThreads) SortChoicesKernel(SortChoicesArgs args) {
+  __shared__ int lower_of[kSortWarps], own_of[kSortWarps];
+  const int expert = blockIdx.x, warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  const int stretch = CeilDiv(CeilDiv(args.choices, kSortWarps), kWarpSize) * kWarpSize;
+  const int begin = warp * stretch, end = min(begin + stretch, args.choices);
+  int lower = 0, own = 0;
+#pragma unroll 4
+  for (int i = begin + lane; i < end; i += kWarpSize) {
+    const int chosen = args.experts[i];
+    lower += chosen < expert;
+    own += chosen == expert;
+  }
+  lower = WarpSum(lower);
+  own = WarpSum(own);
+  if (lane == 0) {
+    lower_of[warp] = lower;
+    own_of[warp] = own;
+  }
+  __syncthreads();
+  int place = 0, total = 0;
+#pragma unroll
+  for (int i = 0; i < kSortWarps; ++i) {
+    place += lower_of[i] + (i < warp ? own_of[i] : 0);
+    total += lower_of[i] + own_of[i];
+  }
+  if (threadIdx.x == 0) args.ends[expert] = total;
+  if (own == 0) return;
+#pragma unroll 4
+  for (int first = begin; first < end; first += kWarpSize) {
+    const int choice = first + lane;
+    const bool mine = choice < end && args.experts[choice] == expert;
+    const unsigned group = __ballot_sync(kAllLanes, mine);
+    if (mine) {
+      const int own_place = place + __popc(group & ((1u << lane) - 1));
+      args.places[choice] = own_place;
+      args.order[own_place] = choice;
+    }
+    place += __popc(group);
+  }
+}
+
 constexpr int kThreads = 128;
 
-// y[number] (+)= factor * x of one row; x is null where y itself is scaled.
 template <typename T, int kVector>
-__device__ __forceinline__ void ScaleRow(float factor, const T* x, T* y, int64_t columns) {
+__device__ __forceinline__ void LoadSome(const T* data, float (&values)[kVector]) {
+  if constexpr (kVector > 1) {
+    Load(data, values);
+  } else {
+    values[0] = ToFloat(*data);
+  }
+}
+template <typename T, int kVector>
+__device__ __forceinline__ void StoreSome(T* data, const float (&values)[kVector]) {
+  if constexpr (kVector > 1) {
+    Store(data, values);
+  } else {
+    *data = FromFloat<T>(values[0]);
+  }
+}
+
+// Blocks of a row stand side by side along y. Rounded once, at the end.
+template <typename T, int kVector>
+__global__ void __launch_bounds__(kThreads) CombineChoicesKernel(CombineChoicesArgs args) {
+  const int64_t row = blockIdx.x, first_choice = row * args.top_k;
+  const T* x = static_cast<const T*>(args.x);
+  T* y = static_cast<T*>(args.y) + row * args.columns;
   const int64_t stride = static_cast<int64_t>(gridDim.y) * kThreads * kVector;
-  for (int64_t i = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) * kVector; i < columns; i += stride) {
-    if constexpr (kVector > 1) {
-      float from[kVector], to[kVector];
-      Load(y + i, to);
-      if (x != nullptr) Load(x + i, from);
+  for (int64_t i = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) * kVector; i < args.columns;
+       i += stride) {
+    float sum[kVector];
+    LoadSome(y + i, sum);
+#pragma unroll 4
+    for (int choice = 0; choice < args.top_k; ++choice) {
+      float values[kVector];
+      LoadSome(x + args.places[first_choice + choice] * args.columns + i, values);
+      const float factor = args.factors == nullptr ? 1.0f : args.factors[first_choice + choice];
 #pragma unroll
-      for (int j = 0; j < kVector; ++j) to[j] = x == nullptr ? factor * to[j] : to[j] + factor * from[j];
-      Store(y + i, to);
-    } else {
-      const float to = ToFloat(y[i]);
-      y[i] = FromFloat<T>(x == nullptr ? factor * to : to + factor * ToFloat(x[i]));
+      for (int j = 0; j < kVector; ++j) sum[j] += factor * values[j];
     }
+    StoreSome(y + i, sum);
   }
 }
 
+// A block to a row.
 template <typename T, int kVector>
-__global__ void __launch_bounds__(kThreads) ScatterAddRowsKernel(ScatterAddRowsArgs args) {
-  const int64_t row = blockIdx.x;
-  ScaleRow<T, kVector>(args.factors[row], static_cast<const T*>(args.x) + row * args.columns,
-                       static_cast<T*>(args.y) + args.numbers[row] * args.columns, args.columns);
-}
-
-template <typename T, int kVector>
-__global__ void __launch_bounds__(kThreads) ScaleRowsKernel(ScaleRowsArgs args) {
-  const int64_t row = blockIdx.x;
-  ScaleRow<T, kVector>(args.factors[row], nullptr, static_cast<T*>(args.x) + row * args.columns, args.columns);
-}
-
-template <typename T, int kVector>
-__global__ void __launch_bounds__(kThreads) RowDotsKernel(RowDotsArgs args) {
+__global__ void __launch_bounds__(kThreads) WeighChoicesBackwardKernel(WeighChoicesBackwardArgs args) {
   __shared__ float scratch[kThreads / kWarpSize];
+  const int choice = args.order[blockIdx.x];
+  const float weight = args.weights[choice];
   const T* x = static_cast<const T*>(args.x) + blockIdx.x * args.columns;
-  const T* y = static_cast<const T*>(args.y) + blockIdx.x * args.columns;
-  float sum = 0;
+  T* dx = static_cast<T*>(args.dx) + blockIdx.x * args.columns;
+  float dot = 0;
+#pragma unroll 4
   for (int64_t i = threadIdx.x * kVector; i < args.columns; i += kThreads * kVector) {
-    if constexpr (kVector > 1) {
-      float a[kVector], b[kVector];
-      Load(x + i, a);
-      Load(y + i, b);
+    float values[kVector], gradients[kVector];
+    LoadSome(x + i, values);
+    LoadSome(dx + i, gradients);
 #pragma unroll
-      for (int j = 0; j < kVector; ++j) sum += a[j] * b[j];
-    } else {
-      sum += ToFloat(x[i]) * ToFloat(y[i]);
+    for (int j = 0; j < kVector; ++j) {
+      dot += values[j] * gradients[j];
+      gradients[j] *= weight;
     }
+    StoreSome(dx + i, gradients);
   }
-  sum = BlockSum<kThreads>(sum, scratch);
-  if (threadIdx.x == 0) args.dots[blockIdx.x] = sum;
+  dot = BlockSum<kThreads>(dot, scratch);
+  if (threadIdx.x == 0) args.dweights[choice] = dot;
 }
 
 // launch(T(), constant of the elements at a time) for rows that begin at x and y.
@@ -185,23 +242,21 @@ cudaError_t LaunchRouteBackward(const RouteBackwardArgs& args, cudaStream_t stre
   return Launch(RouteBackwardKernel, {.grid = blocks, .block = kRowsOfBlock * kWarpSize, .stream = stream}, args);
 }
 
-cudaError_t LaunchScatterAddRows(const ScatterAddRowsArgs& args, cudaStream_t stream) {
+cudaError_t LaunchSortChoices(const SortChoicesArgs& args, cudaStream_t stream) {
+  return Launch(SortChoicesKernel,
+                {.grid = static_cast<unsigned>(args.num_experts), .block = kSortThreads, .stream = stream}, args);
+}
+
+cudaError_t LaunchCombineChoices(const CombineChoicesArgs& args, cudaStream_t stream) {
   return SwitchRows(args.type, args.x, args.y, args.columns, [&](auto element, auto vector) {
-    return Launch(ScatterAddRowsKernel<decltype(element), vector>,
+    return Launch(CombineChoicesKernel<decltype(element), vector>,
                   {.grid = GridOf(args.rows, args.columns, vector), .block = kThreads, .stream = stream}, args);
   });
 }
 
-cudaError_t LaunchScaleRows(const ScaleRowsArgs& args, cudaStream_t stream) {
-  return SwitchRows(args.type, args.x, args.x, args.columns, [&](auto element, auto vector) {
-    return Launch(ScaleRowsKernel<decltype(element), vector>,
-                  {.grid = GridOf(args.rows, args.columns, vector), .block = kThreads, .stream = stream}, args);
-  });
-}
-
-cudaError_t LaunchRowDots(const RowDotsArgs& args, cudaStream_t stream) {
-  return SwitchRows(args.type, args.x, args.y, args.columns, [&](auto element, auto vector) {
-    return Launch(RowDotsKernel<decltype(element), vector>,
+cudaError_t LaunchWeighChoicesBackward(const WeighChoicesBackwardArgs& args, cudaStream_t stream) {
+  return SwitchRows(args.type, args.x, args.dx, args.columns, [&](auto element, auto vector) {
+    return Launch(WeighChoicesBackwardKernel<decltype(element), vector>,
                   {.grid = static_cast<unsigned>(args.rows), .block = kThreads, .stream = stream}, args);
   });
 }

@@ -103,11 +103,12 @@ __global__ void __launch_bounds__(Row::kBlock) RmsNormKernel(NormArgs args) {
   const float scale =
       static_cast<float>(ReciprocalRoot(squares / static_cast<A>(args.columns) + static_cast<A>(args.epsilon)));
   ForVectors<Row>(lane, args.columns, [&](int64_t i) {
-    float values[kVector], weights[kVector];
+    float values[kVector], weights[kVector], before[kVector] = {};
     LoadSome(x + i, values);
     LoadSome(args.weight + i, weights);
+    if (args.accumulate) LoadSome(y + i, before);
 #pragma unroll
-    for (int j = 0; j < kVector; ++j) values[j] = values[j] * scale * weights[j];
+    for (int j = 0; j < kVector; ++j) values[j] = before[j] + values[j] * scale * weights[j];
     StoreSome(y + i, values);
   });
 }
@@ -192,14 +193,15 @@ __global__ void __launch_bounds__(Row::kBlock) LayerNormKernel(NormArgs args) {
   const auto moments = MomentsOf<Row>(x, lane, args.columns, args.epsilon);
   if (!exists) return;
   ForVectors<Row>(lane, args.columns, [&](int64_t i) {
-    float values[kVector], weights[kVector], biases[kVector];
+    float values[kVector], weights[kVector], biases[kVector], before[kVector] = {};
     LoadSome(x + i, values);
     LoadSome(args.weight + i, weights);
     LoadSome(args.bias + i, biases);
+    if (args.accumulate) LoadSome(y + i, before);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
       const float unit = static_cast<float>((values[j] - moments.mean) * moments.reciprocal_deviation);
-      values[j] = unit * weights[j] + biases[j];
+      values[j] = before[j] + (unit * weights[j] + biases[j]);
     }
     StoreSome(y + i, values);
   });

@@ -1,71 +1,119 @@
 #include "optimizer.h"
 
+#include "common/launch.h"
 #include "common/reduce.h"
-#include "elementwise.h"
+#include "common/vector.h"
 
 namespace tandem::kernels {
 namespace {
 
-// Of gradient, parameter, m, v: the new parameter, m, v. Never contracted to multiply-adds: the CPU backend's bits.
-struct AdamWFn {
-  AdamWNumbers n;
-  __device__ __forceinline__ void operator()(const float (&in)[4], float (&out)[3]) const {
-    const float slope = __fmul_rn(in[0], n.gradient_scale);
-    const float m = __fadd_rn(__fmul_rn(n.beta1, in[2]), __fmul_rn(n.rest1, slope));
-    const float v = __fadd_rn(__fmul_rn(n.beta2, in[3]), __fmul_rn(__fmul_rn(n.rest2, slope), slope));
-    const float divisor = __fadd_rn(sqrtf(v) / n.root2, n.epsilon);
-    out[0] = __fsub_rn(__fmul_rn(in[1], n.decay), __fmul_rn(n.step_size, m) / divisor);
-    out[1] = m;
-    out[2] = v;
+constexpr int kThreads = 256;
+
+// torch.nn.utils.clip_grad_norm_ adds this to the norm that it divides by.
+constexpr double kClipEpsilon = 1e-6;
+
+struct Part {
+  TrainedTensor tensor;
+  int64_t first, count;
+
+  __device__ static Part Of(const TrainedTensors& of) {
+    const TensorPart part = of.parts[blockIdx.x];
+    const TrainedTensor tensor = of.tensors[part.tensor];
+    const int64_t first = part.part * kPartElements, rest = tensor.n - first;
+    return {tensor, first, rest < kPartElements ? rest : kPartElements};
   }
 };
 
-constexpr int kThreads = 256;
-
-__global__ void __launch_bounds__(kThreads) SquaresKernel(const float* x, int64_t n, bool aligned, double* partial) {
-  __shared__ double scratch[kThreads / kWarpSize];
-  const int64_t first = blockIdx.x * kSquaresPerBlock;
-  const int64_t count = first + kSquaresPerBlock <= n ? kSquaresPerBlock : n - first;
-  // The same elements in the same order for the same thread, aligned or not.
-  double sum = 0;
-#pragma unroll 4
-  for (int64_t i = threadIdx.x * 4; i < count; i += kThreads * 4) {
-    float values[4] = {};
-    if (aligned && i + 4 <= count) {
-      Load(x + first + i, values);
-    } else {
-      for (int64_t j = 0; j < 4 && i + j < count; ++j) values[j] = x[first + i + j];
-    }
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sum += static_cast<double>(values[j]) * values[j];
+// fn(i, count) for up to four elements from i on: which thread has which does not depend on alignment.
+template <typename Fn>
+__device__ __forceinline__ void ForFours(const Part& part, Fn&& fn) {
+#pragma unroll 2
+  for (int64_t i = threadIdx.x * 4; i < part.count; i += kThreads * 4) {
+    fn(part.first + i, part.count - i < 4 ? static_cast<int>(part.count - i) : 4);
   }
-  sum = BlockSum<kThreads>(sum, scratch);
-  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) AddUpKernel(const double* partial, int64_t count, double* sum) {
+__device__ __forceinline__ void LoadFour(const float* from, int count, float (&values)[4]) {
+  if (count == 4 && CanVectorize(from, 0)) return Load(from, values);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) values[i] = i < count ? from[i] : 0.0f;
+}
+__device__ __forceinline__ void StoreFour(float* to, int count, const float (&values)[4]) {
+  if (count == 4 && CanVectorize(to, 0)) return Store(to, values);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (i < count) to[i] = values[i];
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) SquaresKernel(ClipArgs args) {
   __shared__ double scratch[kThreads / kWarpSize];
-  double own = 0;
-  for (int64_t i = threadIdx.x; i < count; i += kThreads) own += partial[i];
-  own = BlockSum<kThreads>(own, scratch);
-  if (threadIdx.x == 0) *sum = own;
+  const Part part = Part::Of(args.of);
+  double sum = 0;
+  ForFours(part, [&](int64_t i, int count) {
+    float values[4];
+    LoadFour(part.tensor.gradient + i, count, values);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sum += static_cast<double>(values[j]) * values[j];
+  });
+  sum = BlockSum<kThreads>(sum, scratch);
+  if (threadIdx.x == 0) args.partial[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(kThreads) ClipKernel(ClipArgs args) {
+  __shared__ double scratch[kThreads / kWarpSize];
+  double sum = 0;
+  for (int i = threadIdx.x; i < args.of.num_parts; i += kThreads) sum += args.partial[i];
+  sum = BlockSum<kThreads>(sum, scratch);
+  if (threadIdx.x != 0) return;
+  const double norm = sqrt(sum) / args.divisor;
+  const double clip = args.max_norm > 0 ? fmin(1.0, args.max_norm / (norm + kClipEpsilon)) : 1.0;
+  *args.norm = norm;
+  *args.scale = isfinite(norm) ? static_cast<float>(clip / args.divisor) : __uint_as_float(0x7fffffffu);
+}
+
+// Never contracted to multiply-adds: the CPU backend's bits.
+__device__ __forceinline__ void Update(const AdamWNumbers& n, float slope, float& value, float& m, float& v) {
+  m = __fadd_rn(__fmul_rn(n.beta1, m), __fmul_rn(n.rest1, slope));
+  v = __fadd_rn(__fmul_rn(n.beta2, v), __fmul_rn(__fmul_rn(n.rest2, slope), slope));
+  const float divisor = __fadd_rn(sqrtf(v) / n.root2, n.epsilon);
+  value = __fsub_rn(__fmul_rn(value, n.decay), __fmul_rn(n.step_size, m) / divisor);
+}
+
+__global__ void __launch_bounds__(kThreads) AdamWKernel(AdamWArgs args) {
+  const float scale = *args.scale;
+  if (scale != scale) return;
+  const Part part = Part::Of(args.of);
+  ForFours(part, [&](int64_t i, int count) {
+    float gradients[4], values[4], m[4], v[4];
+    LoadFour(part.tensor.gradient + i, count, gradients);
+    LoadFour(part.tensor.value + i, count, values);
+    LoadFour(part.tensor.m + i, count, m);
+    LoadFour(part.tensor.v + i, count, v);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      Update(args.numbers, __fmul_rn(gradients[j], scale), values[j], m[j], v[j]);
+      gradients[j] = 0;
+    }
+    StoreFour(part.tensor.gradient + i, count, gradients);
+    StoreFour(part.tensor.value + i, count, values);
+    StoreFour(part.tensor.m + i, count, m);
+    StoreFour(part.tensor.v + i, count, v);
+  });
 }
 
 }  // namespace
 
-cudaError_t LaunchAdamW(const AdamWArgs& args, cudaStream_t stream) {
-  return LaunchElementwise<float, 4, 3>({{args.gradient, args.parameter, args.m, args.v},  //
-                                         {args.parameter, args.m, args.v}},
-                                        args.n, AdamWFn{args.numbers}, stream);
+cudaError_t LaunchClip(const ClipArgs& args, cudaStream_t stream) {
+  const auto parts = static_cast<unsigned>(args.of.num_parts);
+  const cudaError_t error = Launch(SquaresKernel, {.grid = parts, .block = kThreads, .stream = stream}, args);
+  if (error != cudaSuccess) return error;
+  return Launch(ClipKernel, {.grid = 1, .block = kThreads, .stream = stream}, args);
 }
 
-cudaError_t LaunchSumOfSquares(const SumOfSquaresArgs& args, cudaStream_t stream) {
-  const int64_t blocks = NumSquareBlocks(args.n);
-  const cudaError_t error =
-      Launch(SquaresKernel, {.grid = static_cast<unsigned>(blocks), .block = kThreads, .stream = stream}, args.x,
-             args.n, CanVectorize(args.x, 0), args.partial);
-  if (error != cudaSuccess) return error;
-  return Launch(AddUpKernel, {.grid = 1, .block = kThreads, .stream = stream}, args.partial, blocks, args.sum);
+cudaError_t LaunchAdamW(const AdamWArgs& args, cudaStream_t stream) {
+  const auto parts = static_cast<unsigned>(args.of.num_parts);
+  return Launch(AdamWKernel, {.grid = parts, .block = kThreads, .stream = stream}, args);
 }
 
 }  // namespace tandem::kernels

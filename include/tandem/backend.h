@@ -9,9 +9,9 @@
 //
 // Memory. What a TensorView points to lies on the device (Allocate; DeviceTensor owns it) but for the arguments called
 // `host`. A std::span is host memory. Those that are read may go when the call returns; only the blocks of SequenceRows
-// must stay as they are until the step has ended (EndStep). Those that are written (losses, ids, logprobs) must stay,
-// and are good, once the step is over (AwaitStep, Finish); but experts and weights of Route, dots of RowDots, and what
-// Download and SumOfSquares bring, are good on return.
+// must stay as they are until the step has ended (EndStep). Those that are written (losses, ids, logprobs, norms) must
+// stay, and are good, once the step is over (AwaitStep, Finish); but what Download brings is good on return: it alone
+// waits.
 //
 // Threads and order. Calls come from one thread at a time and take effect in their order; a device may be busy with
 // them after they have returned. Only CreateMatrix, Allocate, Free and the destruction of a Matrix may come from any
@@ -55,12 +55,16 @@ class Backend {
   // Where the backend runs ahead, id ~k (below 0) is the k-th token that Sample drew in the step before this one,
   // counted over its calls; 0 where none could be drawn.
   virtual void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) = 0;
-  virtual void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) = 0;
+  virtual void GatherRows(const TensorView& x, std::span<const int32_t> rows,
+                          const TensorView& y) = 0;  // y[i] = x[rows[i]]
+  // Norms: y (+)= norm(x); where it overwrites, y may be x.
+  virtual void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, Accumulate mode,
+                       const TensorView& y) = 0;
   // dx (+)= the gradient through y = x * rsqrt(mean(x^2) + epsilon) * weight
   virtual void RmsNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
                                Accumulate mode, const TensorView& dx) = 0;
   virtual void LayerNorm(const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
-                         const TensorView& y) = 0;
+                         Accumulate mode, const TensorView& y) = 0;
   // dx (+)= the gradient through y = (x - mean(x)) * rsqrt(variance(x) + epsilon) * weight + bias
   virtual void LayerNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
                                  Accumulate mode, const TensorView& dx) = 0;
@@ -82,18 +86,25 @@ class Backend {
   virtual void SoftCap(float cap, const TensorView& x) = 0;               // x = cap * tanh(x / cap)
 
   // --- routed experts ------------------------------------------------------------------------------------------------
-  // experts and weights [m, top_k]: each row's experts by number, rising, and their shares. Of equals the lower number.
-  virtual void Route(const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-                     std::span<float> weights) = 0;
-  virtual void RouteBackward(const TensorView& logits, const RouterOptions& options, std::span<const int32_t> experts,
-                             std::span<const float> dweights, const TensorView& dlogits) = 0;
-  virtual void GatherRows(const TensorView& x, std::span<const int32_t> rows,
-                          const TensorView& y) = 0;  // y[i]=x[rows[i]]
-  // y[rows[i]] += factors[i] * x[i]; rows are distinct.
-  virtual void ScatterAddRows(const TensorView& x, std::span<const int32_t> rows, std::span<const float> factors,
+  // A row's choice depends on that row alone. Nothing here waits for the choice: rows go to their experts and back by
+  // what Route has left on the device.
+  virtual void Route(const TensorView& logits, const RouterOptions& options, const Routing& routing) = 0;
+  // dweights [m, top_k] f32
+  virtual void RouteBackward(const TensorView& logits, const RouterOptions& options, const Routing& routing,
+                             const TensorView& dweights, const TensorView& dlogits) = 0;
+  // y [m * top_k, n]: row by row of `order`, the row of x [m, n] that made the choice
+  virtual void GatherChoices(const TensorView& x, const Routing& routing, const TensorView& y) = 0;
+  // y [m, n] += the rows of x [m * top_k, n] of a row's choices times their factors [m, top_k] (empty: 1), in the order
+  // of the experts' numbers
+  virtual void CombineChoices(const TensorView& x, const Routing& routing, const TensorView& factors,
                               const TensorView& y) = 0;
-  virtual void ScaleRows(std::span<const float> factors, const TensorView& x) = 0;            // x[i] *= factors[i]
-  virtual void RowDots(const TensorView& x, const TensorView& y, std::span<float> dots) = 0;  // dots[i] = x[i] . y[i]
+  // Back through a product with the weights, w x: dx *= w in place, dweights [m, top_k] = dx . x before that.
+  virtual void WeighChoicesBackward(const TensorView& x, const Routing& routing, const TensorView& dx,
+                                    const TensorView& dweights) = 0;
+  // Linear and LinearBackwardInput of [m * top_k, ...] in `order`, each row by its expert's matrix.
+  virtual void ExpertLinear(const TensorView& x, ExpertMatrices w, const Routing& routing, const TensorView& y) = 0;
+  virtual void ExpertLinearBackwardInput(const TensorView& dy, ExpertMatrices w, const Routing& routing,
+                                         Accumulate mode, const TensorView& dx) = 0;
 
   // --- attention over the paged pool ---------------------------------------------------------------------------------
   virtual void AppendKv(std::span<const SequenceRows> sequences, const TensorView& k, const TensorView& v,
@@ -117,10 +128,13 @@ class Backend {
                      std::span<TokenLogprobs> logprobs) = 0;
 
   // --- optimizer -----------------------------------------------------------------------------------------------------
-  virtual double SumOfSquares(const TensorView& x) = 0;
-  // Decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW orders it.
-  virtual void AdamW(const TensorView& parameter, const TensorView& gradient, const TensorView& m, const TensorView& v,
-                     const AdamWStep& step) = 0;
+  // scale [1] f32: what AdamW is to multiply these gradients by; a NaN where their norm is none. norm[0]: that of all
+  // together after the division, before clipping.
+  virtual void ClipGradients(std::span<const TensorView> gradients, const ClipOptions& options, const TensorView& scale,
+                             std::span<double> norm) = 0;
+  // Decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW orders it, with gradient * scale. Zeroes
+  // the gradients. Where scale is a NaN nothing changes.
+  virtual void AdamW(std::span<const TrainedTensor> tensors, const AdamWStep& step, const TensorView& scale) = 0;
 
   // --- memory --------------------------------------------------------------------------------------------------------
   virtual DType ActivationDType(DType weights) const = 0;  // of activations beside weights of this type

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "tandem/batch.h"
@@ -52,6 +53,17 @@ struct RouterOptions {
   bool normalize = true;  // the top_k weights of a row sum to 1
 };
 
+// Who chose which expert, all of it on the device. Choice c = row * top_k + i is the i-th of its row; the rows of the
+// experts' MLPs are the choices in their `order`.
+struct Routing {
+  TensorView experts;  // [m, top_k] i32: each row's by number, rising; of equals the lower number
+  TensorView weights;  // [m, top_k] f32: their shares
+  TensorView order;    // [m * top_k] i32: the choices by expert, those of one expert by row
+  TensorView places;   // [m, top_k] i32: where a choice stands in `order`
+  TensorView ends;     // [num_experts] i32: where those of an expert end in `order`; the next one's begin there
+};
+using ExpertMatrices = std::span<const std::unique_ptr<Matrix>>;  // [num_experts], alike
+
 // What turns hidden states into logits: weight [vocab, hidden], then logit = soft_cap * tanh(logit / soft_cap).
 struct LmHead {
   const Matrix& weight;
@@ -82,10 +94,20 @@ struct AttentionBackwardArgs {
   TensorView dk, dv;        // [>= first_position + rows, num_kv_heads * head_dim], added to
 };
 
+// How gradients that are sums become what the optimizer takes: divided, then clipped as torch's clip_grad_norm_ does.
+struct ClipOptions {
+  double divisor = 1;   // the tokens that were summed over
+  double max_norm = 0;  // of all gradients together, after the division; 0: any
+};
+
 struct AdamWStep {
   double learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 0, weight_decay = 0;
-  double gradient_scale = 1;  // multiplies every gradient first (token mean, clipping)
-  int step = 0;               // from 1
+  int step = 0;  // from 1
+};
+
+// What AdamW changes, f32 and of one shape.
+struct TrainedTensor {
+  TensorView value, gradient, m, v;
 };
 
 }  // namespace tandem

@@ -1,12 +1,10 @@
-// What the attention kernels do with tiles of bf16 rows: from global memory and the paged pool to swizzled shared
-// memory, from there to MMA fragments.
+// What the attention kernels do with tiles of bf16 rows (common/tile.h): from global memory and the paged pool to
+// swizzled shared memory; and with scores.
 #pragma once
 
-#include "../common/ptx.h"
-#include "../common/reduce.h"
+#include "../common/tile.h"
 #include "../common/types.h"
 #include "kv_layout.h"
-#include "swizzle.h"
 
 namespace tandem::kernels {
 
@@ -25,16 +23,6 @@ cudaError_t ForHeadDim(int head_dim, Fn&& fn) {
 }
 
 // --- filling tiles: by kThreads threads of which the caller is `thread`
-
-// fn(i) for i = thread, thread + kThreads, ... below kCount: a trip count that the compiler knows.
-template <int kCount, int kThreads, int kUnroll = 16, typename Fn>
-__device__ __forceinline__ void ForEach(int thread, Fn&& fn) {
-#pragma unroll kUnroll
-  for (int j = 0; j < (kCount + kThreads - 1) / kThreads; ++j) {
-    const int i = thread + j * kThreads;
-    if (kCount % kThreads == 0 || i < kCount) fn(i);
-  }
-}
 
 // Rows [first, first + kRows) of the packed rows of q: zeros outside of [begin, end) and behind head_dim. With `other`
 // the same rows of another tensor (dout) go to the tile behind.
@@ -87,38 +75,7 @@ __device__ __forceinline__ void LoadPositions(bf16* tile, const void* half_of_po
   }
 }
 
-// --- fragments (register layouts in common/ptx.h)
-
-// A[16, 16]: rows [row, row + 16) and columns [16 k, + 16) of a tile.
-template <int kDim>
-__device__ __forceinline__ void FragmentA(uint32_t (&a)[4], const bf16* tile, int row, int k) {
-  const int lane = threadIdx.x % kWarpSize;
-  LdMatrix(a, tile + TileOffset<kDim>(row + lane % 16, 2 * k + lane / 16));
-}
-
-// Two B[16, 8] side by side of B = tile^T: columns n are rows [row, row + 16) of the tile, k its columns [16 k, + 16).
-template <int kDim>
-__device__ __forceinline__ void FragmentBOfRows(uint32_t (&b)[2][2], const bf16* tile, int row, int k) {
-  const int lane = threadIdx.x % kWarpSize;
-  uint32_t r[4];
-  LdMatrix(r, tile + TileOffset<kDim>(row + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-  b[0][0] = r[0];
-  b[0][1] = r[1];
-  b[1][0] = r[2];
-  b[1][1] = r[3];
-}
-
-// Two B[16, 8] side by side of B = tile: k are rows [row, row + 16) of the tile, columns n its columns [16 n, + 16).
-template <int kDim>
-__device__ __forceinline__ void FragmentB(uint32_t (&b)[2][2], const bf16* tile, int row, int n) {
-  const int lane = threadIdx.x % kWarpSize;
-  uint32_t r[4];
-  LdMatrixTransposed(r, tile + TileOffset<kDim>(row + lane % 16, 2 * n + lane / 16));
-  b[0][0] = r[0];
-  b[0][1] = r[1];
-  b[1][0] = r[2];
-  b[1][1] = r[3];
-}
+// --- fragments (of tiles: common/tile.h)
 
 // A[16, 16] of two results D[16, 8] side by side: the output of one product becomes the left operand of the next.
 __device__ __forceinline__ void FragmentOfResults(uint32_t (&a)[4], const float (&left)[4], const float (&right)[4]) {

@@ -31,6 +31,16 @@ struct DecoderContext {
   }
 };
 
+// Of families with experts. A row has top_k choices; see tandem/op_args.h for what routing is.
+struct ExpertScratch {
+  DeviceTensor in, out, dx;             // [max_rows * top_k, hidden] by expert
+  DeviceTensor logits, dlogits;         // [max_rows, experts] f32
+  DeviceTensor dlogits_narrow;          // where activations are not f32
+  DeviceTensor experts, places, order;  // [max_rows, top_k] i32, order [max_rows * top_k]
+  DeviceTensor weights, dweights;       // [max_rows, top_k] f32
+  DeviceTensor ends;                    // [experts] i32
+};
+
 // Scratch for up to max_rows rows of either walk, allocated once. Where backward has no name of its own it holds the
 // gradient in the tensor that the forward keeps the value in.
 struct DecoderScratch {
@@ -39,16 +49,13 @@ struct DecoderScratch {
   DeviceTensor q, attention;     // [max_rows, num_heads * head_dim]
   DeviceTensor k, v;             // [max_rows, num_kv_heads * head_dim]
   DeviceTensor lse;              // [max_rows, num_heads] f32
-  DeviceTensor gate, up, gated;  // [max_rows, ffn]
+  DeviceTensor gate, up, gated;  // [max_rows, ffn]; of families with experts [max_rows * top_k, ffn]
   DeviceTensor dnormed, dgated;  // as normed and gated
   DeviceTensor q_normed;         // [max_rows, num_heads * head_dim] of families with q and k norms
-  // Of families with experts: the rows of one expert, and the router's logits and their gradients, f32.
-  DeviceTensor expert_in, expert_out, dexpert;  // [max_rows, hidden]
-  DeviceTensor router, drouter;                 // [max_rows, experts]
-  DeviceTensor embedded;                        // [max_rows, embedding_width] of families with projections
+  ExpertScratch experts;
+  DeviceTensor embedded;  // [max_rows, embedding_width] of families with projections
   // Gradients that are sums in f32, in the activations' type: where that is another. Backward only.
-  DeviceTensor dk, dv;          // as k and v
-  DeviceTensor drouter_narrow;  // as drouter
+  DeviceTensor dk, dv;  // as k and v
 };
 
 // `gradient`, or its copy in `narrow` where activations have another type than the gradient's.
@@ -66,8 +73,9 @@ void DecoderForward(const DecoderContext& context, const Batch& batch, DecoderSc
 // gradients and, over the windows of a layer, completes dk and dv. See coserving.md, "Backward, exact under any split".
 void DecoderBackward(const DecoderContext& context, const BackwardUnit& unit, DecoderScratch& scratch);
 
-// y = the description's norm of x; the gradient through it.
-void Norm(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& y);
+// y (+)= the description's norm of x, y may be x where it overwrites; the gradient through it.
+void Norm(const DecoderContext& context, const NormWeights& norm, const TensorView& x, Accumulate mode,
+          const TensorView& y);
 void NormBackward(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& dy,
                   Accumulate mode, const TensorView& dx);
 // The same of the RMS norm of every head of x [m, heads * head_dim].

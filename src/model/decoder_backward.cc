@@ -128,7 +128,7 @@ class Backward {
   // What one half of the block read: x through its norm where it has one.
   TensorView Input(const HalfNormWeights& norms, const TensorView& x) {
     if (!norms.in.exists()) return x;
-    Norm(context_, norms.in, x, Rows(scratch_.normed));
+    Norm(context_, norms.in, x, Accumulate::kNo, Rows(scratch_.normed));
     return Rows(scratch_.normed);
   }
 

@@ -94,7 +94,7 @@ class Forward {
   // What one half of a block reads: hidden, through its norm where it has one.
   TensorView Input(const HalfNormWeights& norms) {
     if (!norms.in.exists()) return hidden_;
-    Norm(context_, norms.in, hidden_, Rows(scratch_.normed));
+    Norm(context_, norms.in, hidden_, Accumulate::kNo, Rows(scratch_.normed));
     return Rows(scratch_.normed);
   }
 
@@ -104,21 +104,22 @@ class Forward {
     DeviceTensor Tape::Layer::*sum;
   };
   // hidden = after(hidden + out(branch)), with the norms that there are. branch(mode, y) computes the branch into y.
+  // The sum has no pass of its own: the branch's last product adds to hidden, or the norm behind it does. That is a
+  // read of hidden, where a sum fused with the next norm reads the branch and writes hidden: one pass more, and the
+  // branch rounded once more.
   template <typename Branch>
   void AddBranch(const HalfNormWeights& norms, const BranchTape& tape, Branch&& branch) {
     if (norms.out.exists()) {
-      const TensorView y = Rows(scratch_.branch), normed = Rows(scratch_.normed);
+      const TensorView y = Rows(scratch_.branch);
       branch(Accumulate::kNo, y);
       Save(tape.layer, tape.branch, y);
-      Norm(context_, norms.out, y, normed);
-      ops::Add(context_.backend, normed, hidden_);
+      Norm(context_, norms.out, y, Accumulate::kYes, hidden_);
     } else {
       branch(Accumulate::kYes, hidden_);
     }
     if (!norms.after.exists()) return;
     Save(tape.layer, tape.sum, hidden_);
-    Norm(context_, norms.after, hidden_, Rows(scratch_.normed));
-    context_.backend.Copy(Rows(scratch_.normed), hidden_);
+    Norm(context_, norms.after, hidden_, Accumulate::kNo, hidden_);
   }
 
   // The backbone's product over all rows and its bias, then the bypasses over theirs.
@@ -165,19 +166,28 @@ DecoderScratch::DecoderScratch(Backend& backend, const ModelDesc& desc, DType ac
   k = rows(desc.kv_size());
   v = rows(desc.kv_size());
   lse = rows_of(DType::kF32, desc.num_heads);
-  gate = rows(desc.gated ? desc.ffn : 0);
-  up = rows(desc.ffn);
-  gated = rows(desc.ffn);
+  const int choices = desc.experts.count > 0 ? max_rows * desc.experts.routing.top_k : max_rows;
+  const auto mlp_rows = [&](int64_t columns) { return DeviceTensor(backend, activations, {choices, columns}); };
+  if (desc.gated) gate = mlp_rows(desc.ffn);
+  up = mlp_rows(desc.ffn);
+  gated = mlp_rows(desc.ffn);
   dnormed = rows(desc.hidden);
-  dgated = rows(desc.ffn);
+  dgated = mlp_rows(desc.ffn);
   q_normed = rows(desc.q_norm.empty() ? 0 : desc.q_size());
   if (desc.experts.count > 0) {
-    expert_in = rows(desc.hidden);
-    expert_out = rows(desc.hidden);
-    dexpert = rows(desc.hidden);
-    router = rows_of(DType::kF32, desc.experts.count);
-    drouter = rows_of(DType::kF32, desc.experts.count);
-    drouter_narrow = rows(narrow ? desc.experts.count : 0);
+    const int top_k = desc.experts.routing.top_k;
+    experts.in = mlp_rows(desc.hidden);
+    experts.out = mlp_rows(desc.hidden);
+    experts.dx = mlp_rows(desc.hidden);
+    experts.logits = rows_of(DType::kF32, desc.experts.count);
+    experts.dlogits = rows_of(DType::kF32, desc.experts.count);
+    experts.dlogits_narrow = rows(narrow ? desc.experts.count : 0);
+    experts.experts = rows_of(DType::kI32, top_k);
+    experts.places = rows_of(DType::kI32, top_k);
+    experts.order = DeviceTensor(backend, DType::kI32, {choices});
+    experts.weights = rows_of(DType::kF32, top_k);
+    experts.dweights = rows_of(DType::kF32, top_k);
+    experts.ends = DeviceTensor(backend, DType::kI32, {desc.experts.count});
   }
   dk = rows(narrow ? desc.kv_size() : 0);
   dv = rows(narrow ? desc.kv_size() : 0);

@@ -8,9 +8,9 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "ops/activation.h"
+#include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
-#include "ops/moe.h"
 #include "ops/sampling.h"
 #include "tensor/dtype.h"
 
@@ -165,7 +165,7 @@ TensorView Model::HeadInput(const TensorView& hidden) {
   TensorView x = hidden;
   if (weights_.final_norm.exists()) {
     x = scratch_.normed.view().Rows(0, hidden.rows());
-    Norm(context(), weights_.final_norm, hidden, x);
+    Norm(context(), weights_.final_norm, hidden, Accumulate::kNo, x);
   }
   if (weights_.project_out == nullptr) return x;
   const TensorView projected = scratch_.embedded.view().Rows(0, hidden.rows());

@@ -12,12 +12,13 @@ TensorView AsHeads(const TensorView& x, int head_dim) {
 
 }  // namespace
 
-void Norm(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& y) {
+void Norm(const DecoderContext& context, const NormWeights& norm, const TensorView& x, Accumulate mode,
+          const TensorView& y) {
   const float epsilon = context.desc.norm_eps;
   if (context.desc.norm == NormKind::kRms) {
-    ops::RmsNorm(context.backend, x, norm.weight.view(), epsilon, y);
+    ops::RmsNorm(context.backend, x, norm.weight.view(), epsilon, mode, y);
   } else {
-    ops::LayerNorm(context.backend, x, norm.weight.view(), norm.bias.view(), epsilon, y);
+    ops::LayerNorm(context.backend, x, norm.weight.view(), norm.bias.view(), epsilon, mode, y);
   }
 }
 
@@ -29,7 +30,8 @@ void NormBackward(const DecoderContext& context, const NormWeights& norm, const 
 
 void HeadNorm(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& y) {
   const int dim = context.desc.head_dim;
-  ops::RmsNorm(context.backend, AsHeads(x, dim), norm.weight.view(), context.desc.norm_eps, AsHeads(y, dim));
+  ops::RmsNorm(context.backend, AsHeads(x, dim), norm.weight.view(), context.desc.norm_eps, Accumulate::kNo,
+               AsHeads(y, dim));
 }
 
 void HeadNormBackward(const DecoderContext& context, const NormWeights& norm, const TensorView& x, const TensorView& dy,

@@ -87,10 +87,10 @@ class Loader {
     ASSIGN_OR_RETURN(layer.router, LoadMatrix(prefix + experts.router, {experts.count, desc_.hidden}));
     for (int i = 0; i < experts.count; ++i) {
       const std::string expert = absl::StrCat(prefix, experts.prefix, ".", i, ".");
-      ExpertWeights& weights = layer.experts.emplace_back();
-      ASSIGN_OR_RETURN(weights.gate, LoadMatrix(expert + experts.gate, {desc_.ffn, desc_.hidden}));
-      ASSIGN_OR_RETURN(weights.up, LoadMatrix(expert + experts.up, {desc_.ffn, desc_.hidden}));
-      ASSIGN_OR_RETURN(weights.down, LoadMatrix(expert + experts.down, {desc_.hidden, desc_.ffn}));
+      ExpertWeights& weights = layer.experts;
+      ASSIGN_OR_RETURN(weights.gate.emplace_back(), LoadMatrix(expert + experts.gate, {desc_.ffn, desc_.hidden}));
+      ASSIGN_OR_RETURN(weights.up.emplace_back(), LoadMatrix(expert + experts.up, {desc_.ffn, desc_.hidden}));
+      ASSIGN_OR_RETURN(weights.down.emplace_back(), LoadMatrix(expert + experts.down, {desc_.hidden, desc_.ffn}));
     }
     return absl::OkStatus();
   }

@@ -24,7 +24,7 @@ struct HalfNormWeights {
 };
 
 struct ExpertWeights {
-  std::unique_ptr<Matrix> gate, up, down;
+  std::vector<std::unique_ptr<Matrix>> gate, up, down;  // [experts]
 };
 
 struct LayerWeights {
@@ -33,7 +33,7 @@ struct LayerWeights {
   std::unique_ptr<Matrix> linears[kNumLinears];  // by LinearKind; null where the family has none
   DeviceTensor biases[kNumLinears];              // f32 [out]; empty where there is none
   std::unique_ptr<Matrix> router;                // [experts, hidden]; null where the MLP is dense
-  std::vector<ExpertWeights> experts;
+  ExpertWeights experts;
   const Matrix& operator[](LinearKind kind) const { return *linears[static_cast<int>(kind)]; }
 };
 

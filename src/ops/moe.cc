@@ -6,55 +6,85 @@ namespace tandem::ops {
 
 namespace {
 
-void CheckRouter(const TensorView& logits, const RouterOptions& options, size_t num_chosen) {
-  CHECK(options.top_k >= 1 && options.top_k <= logits.shape[1]) << options.top_k << " of " << logits.shape[1];
-  CHECK_EQ(static_cast<int64_t>(num_chosen), logits.rows() * options.top_k);
+int64_t NumChoices(const Routing& routing) {
+  return routing.experts.shape.num_elements();
 }
 
-void CheckRows(std::span<const int32_t> rows, int64_t num_rows) {
-  for (const int32_t row : rows) CHECK(row >= 0 && row < num_rows) << "row " << row << " of " << num_rows;
+void CheckI32(const TensorView& tensor, const Shape& want, const char* name) {
+  CHECK(tensor.dtype == DType::kI32) << name << " is " << Name(tensor.dtype) << ", want i32";
+  CheckShape(tensor, want, name);
+}
+
+void CheckRouting(const TensorView& logits, const RouterOptions& options, const Routing& routing) {
+  CHECK(options.top_k >= 1 && options.top_k <= logits.shape[1]) << options.top_k << " of " << logits.shape[1];
+  const Shape choices = {logits.rows(), options.top_k};
+  CheckI32(routing.experts, choices, "experts");
+  CheckF32(routing.weights, choices, "weights");
+  CheckI32(routing.order, {choices.num_elements()}, "order");
+  CheckI32(routing.places, choices, "places");
+  CheckI32(routing.ends, {logits.shape[1]}, "ends");
+}
+
+void CheckExperts(ExpertMatrices w, const Routing& routing, Shape want) {
+  CHECK_EQ(static_cast<int64_t>(w.size()), routing.ends.shape[0]);
+  for (const std::unique_ptr<Matrix>& matrix : w) {
+    CHECK(Shape({matrix->rows(), matrix->columns()}) == want)
+        << "an expert's weight is [" << matrix->rows() << ", " << matrix->columns() << "], want " << want.ToString();
+    CHECK(matrix->dtype() == w[0]->dtype());
+  }
 }
 
 }  // namespace
 
-void Route(Backend& backend, const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-           std::span<float> weights) {
-  CheckRouter(logits, options, experts.size());
-  CHECK_EQ(weights.size(), experts.size());
-  backend.Route(logits, options, experts, weights);
+void Route(Backend& backend, const TensorView& logits, const RouterOptions& options, const Routing& routing) {
+  CheckRouting(logits, options, routing);
+  backend.Route(logits, options, routing);
 }
 
-void RouteBackward(Backend& backend, const TensorView& logits, const RouterOptions& options,
-                   std::span<const int32_t> experts, const RouteGradients& gradients) {
-  CheckRouter(logits, options, experts.size());
-  CHECK_EQ(gradients.dweights.size(), experts.size());
+void RouteBackward(Backend& backend, const TensorView& logits, const RouterOptions& options, const Routing& routing,
+                   const RouteGradients& gradients) {
+  CheckRouting(logits, options, routing);
+  CheckF32(gradients.dweights, routing.experts.shape, "dweights");
   CheckF32(gradients.dlogits, logits.shape, "dlogits");
-  backend.RouteBackward(logits, options, experts, gradients.dweights, gradients.dlogits);
+  backend.RouteBackward(logits, options, routing, gradients.dweights, gradients.dlogits);
 }
 
-void GatherRows(Backend& backend, const TensorView& x, std::span<const int32_t> rows, const TensorView& y) {
-  CheckLike(y, x.dtype, {static_cast<int64_t>(rows.size()), x.shape[1]}, "y");
-  CheckRows(rows, x.rows());
-  backend.GatherRows(x, rows, y);
+void GatherChoices(Backend& backend, const TensorView& x, const Routing& routing, const TensorView& y) {
+  CHECK_EQ(x.rows(), routing.experts.rows());
+  CheckLike(y, x.dtype, {NumChoices(routing), x.shape[1]}, "y");
+  backend.GatherChoices(x, routing, y);
 }
 
-void ScatterAddRows(Backend& backend, const TensorView& x, std::span<const int32_t> rows,
-                    std::span<const float> factors, const TensorView& y) {
-  CheckLike(x, y.dtype, {static_cast<int64_t>(rows.size()), y.shape[1]}, "x");
-  CHECK_EQ(factors.size(), rows.size());
-  CheckRows(rows, y.rows());
-  backend.ScatterAddRows(x, rows, factors, y);
+void CombineChoices(Backend& backend, const TensorView& x, const Routing& routing, const TensorView& factors,
+                    const TensorView& y) {
+  CHECK_EQ(y.rows(), routing.experts.rows());
+  CheckLike(x, y.dtype, {NumChoices(routing), y.shape[1]}, "x");
+  if (factors.data != nullptr) CheckF32(factors, routing.experts.shape, "factors");
+  backend.CombineChoices(x, routing, factors, y);
 }
 
-void ScaleRows(Backend& backend, std::span<const float> factors, const TensorView& x) {
-  CHECK_EQ(static_cast<int64_t>(factors.size()), x.rows());
-  backend.ScaleRows(factors, x);
+void WeighChoicesBackward(Backend& backend, const TensorView& x, const Routing& routing, const TensorView& dx,
+                          const TensorView& dweights) {
+  CHECK_EQ(x.rows(), NumChoices(routing));
+  CheckLike(dx, x.dtype, x.shape, "dx");
+  CheckF32(dweights, routing.experts.shape, "dweights");
+  backend.WeighChoicesBackward(x, routing, dx, dweights);
 }
 
-void RowDots(Backend& backend, const TensorView& x, const TensorView& y, std::span<float> dots) {
-  CheckLike(y, x.dtype, x.shape, "y");
-  CHECK_EQ(static_cast<int64_t>(dots.size()), x.rows());
-  backend.RowDots(x, y, dots);
+void ExpertLinear(Backend& backend, const TensorView& x, ExpertMatrices w, const Routing& routing,
+                  const TensorView& y) {
+  CheckExperts(w, routing, {y.shape[1], x.shape[1]});
+  CheckActivations(x, {NumChoices(routing), x.shape[1]}, "x");
+  CheckLike(y, x.dtype, {x.rows(), y.shape[1]}, "y");
+  backend.ExpertLinear(x, w, routing, y);
+}
+
+void ExpertLinearBackwardInput(Backend& backend, const TensorView& dy, ExpertMatrices w, const Routing& routing,
+                               Accumulate mode, const TensorView& dx) {
+  CheckExperts(w, routing, {dy.shape[1], dx.shape[1]});
+  CheckActivations(dy, {NumChoices(routing), dy.shape[1]}, "dy");
+  CheckLike(dx, dy.dtype, {dy.rows(), dx.shape[1]}, "dx");
+  backend.ExpertLinearBackwardInput(dy, w, routing, mode, dx);
 }
 
 }  // namespace tandem::ops

@@ -4,10 +4,11 @@
 
 namespace tandem::ops {
 
-void RmsNorm(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) {
+void RmsNorm(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon, Accumulate mode,
+             const TensorView& y) {
   CheckF32(weight, {x.shape[1]}, "weight");
   CheckLike(y, x.dtype, x.shape, "y");
-  backend.RmsNorm(x, weight, epsilon, y);
+  backend.RmsNorm(x, weight, epsilon, mode, y);
 }
 
 void RmsNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
@@ -19,11 +20,11 @@ void RmsNormBackward(Backend& backend, const TensorView& x, const TensorView& we
 }
 
 void LayerNorm(Backend& backend, const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
-               const TensorView& y) {
+               Accumulate mode, const TensorView& y) {
   CheckF32(weight, {x.shape[1]}, "weight");
   CheckF32(bias, {x.shape[1]}, "bias");
   CheckLike(y, x.dtype, x.shape, "y");
-  backend.LayerNorm(x, weight, bias, epsilon, y);
+  backend.LayerNorm(x, weight, bias, epsilon, mode, y);
 }
 
 void LayerNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,

@@ -6,12 +6,14 @@
 
 namespace tandem::ops {
 
-void RmsNorm(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y);
+// y (+)= norm(x); where it overwrites, y may be x.
+void RmsNorm(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon, Accumulate mode,
+             const TensorView& y);
 // dx (+)= the gradient
 void RmsNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
                      const TensorView& dy, Accumulate mode, const TensorView& dx);
 void LayerNorm(Backend& backend, const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
-               const TensorView& y);
+               Accumulate mode, const TensorView& y);
 void LayerNormBackward(Backend& backend, const TensorView& x, const TensorView& weight, float epsilon,
                        const TensorView& dy, Accumulate mode, const TensorView& dx);
 

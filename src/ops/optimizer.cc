@@ -4,18 +4,25 @@
 
 namespace tandem::ops {
 
-void AdamW(Backend& backend, const TensorView& parameter, const TensorView& gradient, const TensorView& m,
-           const TensorView& v, const AdamWStep& step) {
-  CheckF32(gradient, parameter.shape, "gradient");
-  CheckF32(m, parameter.shape, "m");
-  CheckF32(v, parameter.shape, "v");
-  CHECK_GE(step.step, 1);
-  backend.AdamW(parameter, gradient, m, v, step);
+void ClipGradients(Backend& backend, std::span<const TensorView> gradients, const ClipOptions& options,
+                   const TensorView& scale, std::span<double> norm) {
+  for (const TensorView& gradient : gradients) CheckF32(gradient, gradient.shape, "gradient");
+  CheckF32(scale, {1}, "scale");
+  CHECK_EQ(norm.size(), 1u);
+  CHECK_GT(options.divisor, 0);
+  backend.ClipGradients(gradients, options, scale, norm);
 }
 
-double SumOfSquares(Backend& backend, const TensorView& x) {
-  CHECK(x.dtype == DType::kF32);
-  return backend.SumOfSquares(x);
+void AdamW(Backend& backend, std::span<const TrainedTensor> tensors, const AdamWStep& step, const TensorView& scale) {
+  for (const TrainedTensor& tensor : tensors) {
+    CheckF32(tensor.value, tensor.value.shape, "value");
+    CheckF32(tensor.gradient, tensor.value.shape, "gradient");
+    CheckF32(tensor.m, tensor.value.shape, "m");
+    CheckF32(tensor.v, tensor.value.shape, "v");
+  }
+  CheckF32(scale, {1}, "scale");
+  CHECK_GE(step.step, 1);
+  backend.AdamW(tensors, step, scale);
 }
 
 }  // namespace tandem::ops

@@ -1,6 +1,5 @@
 #include "training/lora_trainer.h"
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -9,18 +8,12 @@
 #include "ops/optimizer.h"
 
 namespace tandem {
-namespace {
-
-// torch.nn.utils.clip_grad_norm_ adds this to the norm that it divides by.
-constexpr double kClipEpsilon = 1e-6;
-
-}  // namespace
-
 LoraTrainer::LoraTrainer(const LoraWeights& weights, Backend* backend, AdapterStore* store)
     : spec_(weights.spec()),
       backend_(backend),
       store_(store),
       adapter_(store->AddWorkingCopy(weights)),
+      clip_scale_(*backend, DType::kF32, {1}),
       gradients_(static_cast<size_t>(store->shapes().num_layers)) {
   parameters_.reserve(2 * weights.pairs().size());
   for (const LoraPair& pair : weights.pairs()) {
@@ -28,6 +21,10 @@ LoraTrainer::LoraTrainer(const LoraWeights& weights, Backend* backend, AdapterSt
     pairs_.push_back({pair.linear, pair.layer, a.value.view(), b.value.view()});
     gradients_[static_cast<size_t>(pair.layer)].linears[static_cast<int>(pair.linear)] = {a.gradient.view(),
                                                                                           b.gradient.view()};
+  }
+  for (const Parameter& p : parameters_) {
+    all_tensors_.push_back({p.value.view(), p.gradient.view(), p.m.view(), p.v.view()});
+    all_gradients_.push_back(p.gradient.view());
   }
 }
 
@@ -58,26 +55,20 @@ int LoraTrainer::lowest_layer() const {
 
 absl::StatusOr<double> LoraTrainer::Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens) {
   CHECK_GE(num_tokens, 1);
-  double sum_of_squares = 0;
-  for (const Parameter& p : parameters_) sum_of_squares += ops::SumOfSquares(*backend_, p.gradient.view());
-  RETURN_IF_ERROR(backend_->Finish());
-  const double norm = std::sqrt(sum_of_squares) / static_cast<double>(num_tokens);
-  if (!std::isfinite(norm)) return norm;
-
-  const double clip = h.max_grad_norm > 0 ? std::min(1.0, h.max_grad_norm / (norm + kClipEpsilon)) : 1.0;
+  double norm = 0;
+  ops::ClipGradients(*backend_, all_gradients_,
+                     {.divisor = static_cast<double>(num_tokens), .max_norm = h.max_grad_norm}, clip_scale_.view(),
+                     {&norm, 1});
   const AdamWStep step{.learning_rate = learning_rate,
                        .beta1 = h.beta1,
                        .beta2 = h.beta2,
                        .epsilon = h.epsilon,
                        .weight_decay = h.weight_decay,
-                       .gradient_scale = clip / static_cast<double>(num_tokens),
-                       .step = ++num_steps_};
-  for (Parameter& p : parameters_) {
-    ops::AdamW(*backend_, p.value.view(), p.gradient.view(), p.m.view(), p.v.view(), step);
-    backend_->Zero(p.gradient.view());
-  }
+                       .step = num_steps_ + 1};
+  ops::AdamW(*backend_, all_tensors_, step, clip_scale_.view());
   store_->UpdateWorkingCopy(adapter_, pairs_);
   RETURN_IF_ERROR(backend_->Finish());
+  if (std::isfinite(norm)) ++num_steps_;
   return norm;
 }
 

@@ -49,8 +49,11 @@ class LoraTrainer {
   Backend* const backend_;
   AdapterStore* const store_;
   const AdapterRef adapter_;
-  std::vector<Parameter> parameters_;  // A and B of each pair
-  std::vector<LoraViews> pairs_;       // their values
+  std::vector<Parameter> parameters_;       // A and B of each pair
+  std::vector<TrainedTensor> all_tensors_;  // parameters_, as the optimizer takes them
+  std::vector<TensorView> all_gradients_;
+  DeviceTensor clip_scale_;       // [1], of the step
+  std::vector<LoraViews> pairs_;  // the values of parameters_
   std::vector<LayerGradients> gradients_;
   int num_steps_ = 0;
 };

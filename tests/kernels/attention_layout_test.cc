@@ -4,8 +4,8 @@
 #include <set>
 
 #include "attention/prefill.h"
-#include "attention/swizzle.h"
 #include "attention/work_plan.h"
+#include "common/swizzle.h"
 #include "gtest/gtest.h"
 
 namespace tandem::kernels {

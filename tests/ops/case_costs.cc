@@ -15,14 +15,22 @@ double Pairs(const Case& c) {
   return pairs;
 }
 
+// Whose weights are read, of random choices.
+double ExpertsChosen(const Case& c) {
+  return c.experts * (1 - std::pow(1 - static_cast<double>(c.top_k) / c.experts, static_cast<double>(c.m)));
+}
+
 }  // namespace
 
 double Flops(const Case& c) {
-  const double m = c.m, n = c.n, k = c.k, rank = c.rank;
+  const double m = c.m, n = c.n, k = c.k, rank = c.rank, choices = m * c.top_k;
   switch (c.op) {
     case Op::kLinear:
     case Op::kLinearBackwardInput:
       return 2 * m * n * k;
+    case Op::kExpertLinear:
+    case Op::kExpertLinearBackwardInput:
+      return 2 * choices * n * k;
     case Op::kLora:
       return 2 * m * rank * (k + n);
     case Op::kLoraBackward:
@@ -50,20 +58,21 @@ double Flops(const Case& c) {
     case Op::kActivateBackward:
     case Op::kActivateMulBackward:
       return 10 * m * k;
-    case Op::kScatterAddRows:
-    case Op::kRowDots:
+    case Op::kCombineChoices:
+    case Op::kWeighChoicesBackward:
+      return 2 * choices * k;
+    case Op::kClipGradients:
       return 2 * m * k;
     case Op::kAdd:
     case Op::kAddBias:
     case Op::kScale:
-    case Op::kScaleRows:
-    case Op::kSumOfSquares:
       return m * k;
     case Op::kRoute:
     case Op::kRouteBackward:
       return 4 * m * n;
     case Op::kEmbedding:
     case Op::kGatherRows:
+    case Op::kGatherChoices:
     case Op::kSample:
       return 0;
   }
@@ -71,13 +80,16 @@ double Flops(const Case& c) {
 }
 
 double Bytes(const Case& c) {
-  const double m = c.m, n = c.n, k = c.k, rank = c.rank, weight = n * k * SizeOf(c.dtype);
+  const double m = c.m, n = c.n, k = c.k, rank = c.rank, weight = n * k * SizeOf(c.dtype), choices = m * c.top_k;
   const double q = m * c.num_heads() * c.head_dim;
   const double kv = static_cast<double>(c.context()) * c.num_kv_heads * c.head_dim;
   switch (c.op) {
     case Op::kLinear:
     case Op::kLinearBackwardInput:
       return weight + 4 * m * (k + n);
+    case Op::kExpertLinear:
+    case Op::kExpertLinearBackwardInput:
+      return ExpertsChosen(c) * weight + 4 * choices * (k + n);
     case Op::kLora:
       return 4 * (rank * (k + n) + m * (k + 2 * n));
     case Op::kLoraBackward:
@@ -95,22 +107,25 @@ double Bytes(const Case& c) {
     case Op::kRope:
     case Op::kRopeBackward:
       return 8 * q;
-    case Op::kSumOfSquares:
+    case Op::kClipGradients:
       return 4 * m * k;
+    case Op::kGatherChoices:
+      return 4 * (m + choices) * k;
+    case Op::kCombineChoices:
+      return 4 * (2 * m + choices) * k;
+    case Op::kWeighChoicesBackward:
+      return 12 * choices * k;
     case Op::kRmsNorm:
     case Op::kLayerNorm:
     case Op::kActivate:
     case Op::kAddBias:
     case Op::kScale:
-    case Op::kScaleRows:
     case Op::kSoftCap:
     case Op::kGatherRows:
-    case Op::kRowDots:
       return 8 * m * k;
     case Op::kActivateBackward:
     case Op::kActivateMul:
     case Op::kAdd:
-    case Op::kScatterAddRows:
     case Op::kRmsNormBackward:
     case Op::kLayerNormBackward:
       return 12 * m * k;
@@ -121,7 +136,7 @@ double Bytes(const Case& c) {
     case Op::kRouteBackward:
       return 8 * m * (n + c.top_k);
     case Op::kAdamW:
-      return 28 * m * k;
+      return 32 * m * k;
   }
   return 0;
 }

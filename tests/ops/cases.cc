@@ -32,7 +32,9 @@ std::vector<Case> RowCases(Op op) {
     if (!is_activation && activation != Activation::kSilu) break;
     for (const int64_t m : {1, 3, 13, 40}) {
       for (const int64_t k : {1, 15, 16, 257, 600, 2048}) {
-        const bool has_mode = (op == Op::kRmsNormBackward || op == Op::kLayerNormBackward) && k % 2 == 1;
+        const bool is_norm =
+            op == Op::kRmsNorm || op == Op::kLayerNorm || op == Op::kRmsNormBackward || op == Op::kLayerNormBackward;
+        const bool has_mode = is_norm && (k + m) % 2 == 1;
         cases.push_back({.op = op,
                          .m = m,
                          .k = k,
@@ -56,8 +58,21 @@ std::vector<Case> ExpertCases(Op op) {
     }
     return cases;
   }
-  for (const int64_t m : {1, 3, 40}) {
-    for (const int64_t k : {1, 16, 257}) cases.push_back({.op = op, .m = m, .n = m + (m % 7 == 6 ? 2 : 1), .k = k});
+  const bool is_product = op == Op::kExpertLinear || op == Op::kExpertLinearBackwardInput;
+  for (const int64_t m : {1, 3, 40, 130}) {
+    for (const auto& [experts, top_k] : {std::pair{1, 1}, {4, 2}, {33, 5}}) {
+      for (const int64_t k : {1, 72, 257}) {
+        for (const bool weighted : {true, false}) {
+          if (!weighted && op != Op::kCombineChoices) continue;
+          cases.push_back({.op = op, .m = m, .k = k, .top_k = top_k, .experts = experts, .weighted = weighted});
+          if (!is_product) continue;
+          cases.back().n = k == 72 ? 200 : 33;  // 72 and 200: tensor cores, in part of a tile
+          cases.back().mode = op == Op::kExpertLinearBackwardInput && m % 2 == 1 ? Accumulate::kYes : Accumulate::kNo;
+          cases.push_back(cases.back());
+          cases.back().dtype = DType::kBf16;
+        }
+      }
+    }
   }
   return cases;
 }
@@ -134,6 +149,7 @@ std::string_view Name(Op op) {
                                          "lora",
                                          "lora_backward",
                                          "embedding",
+                                         "gather_rows",
                                          "rms_norm",
                                          "rms_norm_backward",
                                          "layer_norm",
@@ -150,15 +166,16 @@ std::string_view Name(Op op) {
                                          "soft_cap",
                                          "route",
                                          "route_backward",
-                                         "gather_rows",
-                                         "scatter_add_rows",
-                                         "scale_rows",
-                                         "row_dots",
+                                         "gather_choices",
+                                         "combine_choices",
+                                         "weigh_choices_backward",
+                                         "expert_linear",
+                                         "expert_linear_backward_input",
                                          "attention",
                                          "attention_backward",
                                          "linear_cross_entropy",
                                          "sample",
-                                         "sum_of_squares",
+                                         "clip_gradients",
                                          "adamw"};
   return kNames[static_cast<int>(op)];
 }
@@ -174,6 +191,7 @@ std::string Name(const Case& c) {
   if (c.activation != Activation::kSilu) absl::StrAppend(&name, "/activation:", static_cast<int>(c.activation));
   if (c.window > 0) absl::StrAppend(&name, "/window:", c.window);
   if (c.soft_cap > 0) absl::StrAppend(&name, "/soft_cap:", c.soft_cap);
+  if (c.experts > 0) absl::StrAppend(&name, "/experts:", c.experts, c.weighted ? "" : "/unweighted");
   if (c.top_k > 0) absl::StrAppend(&name, "/top_k:", c.top_k, c.normalize ? "" : "/unnormalized");
   if (c.sampling.temperature > 0 && c.op == Op::kSample) absl::StrAppend(&name, "/top_p:", c.sampling.top_p);
   return name;
@@ -196,6 +214,7 @@ std::vector<Case> CorrectnessCases(Op op) {
     case Op::kAttentionBackward:
       return AttentionCases(op);
     case Op::kEmbedding:
+    case Op::kGatherRows:
       for (const DType dtype : kWeightTypes) {
         for (const int64_t k : {1, 16, 257}) {
           for (const int64_t n : {1, 16, 33}) cases.push_back({.op = op, .m = 40, .n = n, .k = k, .dtype = dtype});
@@ -214,15 +233,16 @@ std::vector<Case> CorrectnessCases(Op op) {
     case Op::kAddBias:
     case Op::kScale:
     case Op::kSoftCap:
-    case Op::kSumOfSquares:
+    case Op::kClipGradients:
     case Op::kAdamW:
       return RowCases(op);
     case Op::kRoute:
     case Op::kRouteBackward:
-    case Op::kGatherRows:
-    case Op::kScatterAddRows:
-    case Op::kScaleRows:
-    case Op::kRowDots:
+    case Op::kGatherChoices:
+    case Op::kCombineChoices:
+    case Op::kWeighChoicesBackward:
+    case Op::kExpertLinear:
+    case Op::kExpertLinearBackwardInput:
       return ExpertCases(op);
     case Op::kRope:
     case Op::kRopeBackward:
@@ -287,6 +307,7 @@ std::vector<Case> SpeedCases(Op op) {
       cases.push_back(AttentionCase(op, 32, 1, 64, DType::kF32, {{0, 128}}));
       break;
     case Op::kEmbedding:
+    case Op::kGatherRows:
       cases.push_back({.op = op, .m = 128, .n = kVocab, .k = kHidden, .dtype = DType::kBf16});
       break;
     case Op::kLinearCrossEntropy:
@@ -304,8 +325,6 @@ std::vector<Case> SpeedCases(Op op) {
     case Op::kAdd:
     case Op::kAddBias:
     case Op::kScale:
-    case Op::kScaleRows:
-    case Op::kRowDots:
       cases.push_back({.op = op, .m = 128, .k = kHidden});
       break;
     case Op::kActivate:
@@ -322,11 +341,18 @@ std::vector<Case> SpeedCases(Op op) {
     case Op::kRouteBackward:
       cases.push_back({.op = op, .m = 128, .n = 128, .top_k = 8});
       break;
-    case Op::kGatherRows:
-    case Op::kScatterAddRows:
-      cases.push_back({.op = op, .m = 64, .n = 128, .k = kHidden});
+    case Op::kGatherChoices:
+    case Op::kCombineChoices:
+    case Op::kWeighChoicesBackward:
+      cases.push_back({.op = op, .m = 64, .k = kHidden, .top_k = 2, .experts = 8});
       break;
-    case Op::kSumOfSquares:
+    case Op::kExpertLinear:
+    case Op::kExpertLinearBackwardInput:
+      for (const int64_t m : {1, 64}) {
+        cases.push_back({.op = op, .m = m, .n = 1024, .k = 1024, .dtype = DType::kBf16, .top_k = 2, .experts = 8});
+      }
+      break;
+    case Op::kClipGradients:
     case Op::kAdamW:
       cases.push_back({.op = op, .m = 16, .k = 1 << 18});
       break;

@@ -18,6 +18,7 @@ enum class Op {
   kLora,
   kLoraBackward,
   kEmbedding,
+  kGatherRows,
   kRmsNorm,
   kRmsNormBackward,
   kLayerNorm,
@@ -34,15 +35,16 @@ enum class Op {
   kSoftCap,
   kRoute,
   kRouteBackward,
-  kGatherRows,
-  kScatterAddRows,
-  kScaleRows,
-  kRowDots,
+  kGatherChoices,
+  kCombineChoices,
+  kWeighChoicesBackward,
+  kExpertLinear,
+  kExpertLinearBackwardInput,
   kAttention,  // AppendKv first, which Prepare does
   kAttentionBackward,
   kLinearCrossEntropy,
   kSample,
-  kSumOfSquares,
+  kClipGradients,
   kAdamW,
 };
 
@@ -54,9 +56,10 @@ struct SequenceShape {
 
 // Which members count depends on the operation:
 //   linears, cross entropy, LoRA   x [m, k], W [n, k], LoRA between them of `rank`; m of attention and RoPE is the sum
-//   of embedding                      m ids, table [n, k]                              the sequences' rows
+//   of embedding, gather rows         m ids, table or x [n, k]                         the sequences' rows
 //   element-wise, norms            [m, k]
-//   router                         logits [m, n], top_k chosen; rows of experts: [m, k] of [n, k]
+//   router                         logits [m, n], top_k chosen
+//   of its choices                 top_k of `experts` chosen by each of m rows; rows of k columns; W [n, k]
 //   sample                         logits [m, n]
 struct Case {
   Op op = Op::kLinear;
@@ -71,6 +74,8 @@ struct Case {
   float soft_cap = 0;  // of attention and cross entropy
   int top_k = 0;       // of the router
   bool normalize = true;
+  int experts = 0;
+  bool weighted = true;  // of kCombineChoices: with factors
 
   int num_heads() const { return num_kv_heads * group; }
   int64_t context() const;  // positions of all sequences together
@@ -94,24 +99,17 @@ double Bytes(const Case& c);  // every operand moved once
 // Constants of every case.
 inline constexpr float kNormEpsilon = 1e-5f;
 inline constexpr float kLoraScale = 0.5f;
-inline constexpr AdamWStep kAdamWStep = {.learning_rate = 1e-2,
-                                         .beta1 = 0.9,
-                                         .beta2 = 0.999,
-                                         .epsilon = 1e-8,
-                                         .weight_decay = 0.1,
-                                         .gradient_scale = 0.25,
-                                         .step = 3};
-inline constexpr float kFactor = 1.75f;  // of kScale
-inline constexpr float kCap = 0.5f;      // of kSoftCap: bites on values in [-1, 1)
+inline constexpr AdamWStep kAdamWStep = {
+    .learning_rate = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.1, .step = 3};
+inline constexpr double kGradientScale = 0.25;                                // of kAdamW
+inline constexpr ClipOptions kClipOptions = {.divisor = 4, .max_norm = 1.5};  // above some cases' norms, below others'
+inline constexpr float kFactor = 1.75f;                                       // of kScale
+inline constexpr float kCap = 0.5f;                                           // of kSoftCap: bites on values in [-1, 1)
 inline float AttentionScale(const Case& c) {
   return 1.0f / std::sqrt(static_cast<float>(c.head_dim));
 }
 inline AttentionOptions OptionsOf(const Case& c) {
   return {.scale = AttentionScale(c), .window = c.window, .soft_cap = c.soft_cap};
-}
-// The row that row `row` of a gather or scatter case goes to: distinct for m <= n.
-inline int32_t TargetOf(const Case& c, int64_t row) {
-  return static_cast<int32_t>((row * 7 + 3) % c.n);  // n is no multiple of 7
 }
 // The label of row `row` of a cross-entropy case; every third row has none.
 int32_t LabelOf(const Case& c, int64_t row);

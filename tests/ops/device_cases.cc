@@ -52,6 +52,8 @@ std::vector<Case> DeviceSpeedCases(Op op) {
     case Op::kRope:
     case Op::kRopeBackward:
       return {AttentionOf(op, 1, {0, 2048})};
+    case Op::kGatherRows:
+      return {{.op = op, .m = 1024, .n = 2048, .k = kHidden, .dtype = kType}};
     case Op::kEmbedding:
       return {{.op = op, .m = 2048, .n = kVocab, .k = kHidden, .dtype = kType}};
     case Op::kLinearCrossEntropy:
@@ -68,12 +70,16 @@ std::vector<Case> DeviceSpeedCases(Op op) {
     case Op::kRoute:
     case Op::kRouteBackward:
       return {{.op = op, .m = 2048, .n = 128, .top_k = 8}};
-    case Op::kGatherRows:
-    case Op::kScatterAddRows:
-    case Op::kScaleRows:
-    case Op::kRowDots:
-      return {{.op = op, .m = 1024, .n = 2050, .k = kHidden, .dtype = kType}};
-    case Op::kSumOfSquares:
+    case Op::kGatherChoices:
+    case Op::kCombineChoices:
+    case Op::kWeighChoicesBackward:
+      return {{.op = op, .m = 2048, .k = kHidden, .dtype = kType, .top_k = 8, .experts = 128}};
+    case Op::kExpertLinear:  // of Qwen3-30B-A3B
+    case Op::kExpertLinearBackwardInput:
+      return {{.op = op, .m = 1, .n = 768, .k = 2048, .dtype = kType, .top_k = 8, .experts = 128},
+              {.op = op, .m = 64, .n = 768, .k = 2048, .dtype = kType, .top_k = 8, .experts = 128},
+              {.op = op, .m = 2048, .n = 768, .k = 2048, .dtype = kType, .top_k = 8, .experts = 128}};
+    case Op::kClipGradients:
     case Op::kAdamW:
       return {{.op = op, .m = 40, .k = 1 << 20}};  // rank 16 on every linear of 8B
     default:

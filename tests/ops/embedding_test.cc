@@ -11,6 +11,10 @@ TEST_P(EmbeddingTest, MatchesReference) {
   CheckAgainstReference(Op::kEmbedding);
 }
 
+TEST_P(EmbeddingTest, GatherRowsMatchesReference) {
+  CheckAgainstReference(Op::kGatherRows);
+}
+
 TANDEM_ON_EVERY_BACKEND(EmbeddingTest);
 
 TEST(EmbeddingDeathTest, TokenOutsideTheVocabularyIsRefused) {

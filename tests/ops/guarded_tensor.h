@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -14,7 +16,7 @@ namespace tandem::optest {
 
 class GuardedTensor {
  public:
-  // Poisoned: every element a NaN, so that an operation must write what is to be read.
+  // f32, bf16 or i32. Poisoned: every element a NaN, so that an operation must write what is to be read.
   GuardedTensor(Backend& backend, Shape shape, DType dtype = DType::kF32)
       : backend_(backend), shape_(shape), dtype_(dtype) {
     data_ = static_cast<char*>(backend.Allocate(total() * ByteSize(dtype)));
@@ -45,12 +47,17 @@ class GuardedTensor {
  private:
   static constexpr int kGuard = 32;                // two panels; keeps the tensor on a 64-byte boundary
   static constexpr float kGuardValue = -12288.0f;  // bf16 holds it
+  static constexpr int32_t kUnwritten = -54321;    // where there are no NaNs
 
   int64_t total() const { return shape_.num_elements() + 2 * kGuard; }
   TensorView Range(int64_t first, int64_t count) const { return {data_ + first * ByteSize(dtype_), dtype_, {count}}; }
 
   void Put(std::vector<float> values, int64_t first) {
     const int64_t count = static_cast<int64_t>(values.size());
+    if (dtype_ == DType::kI32) {
+      for (float& value : values)
+        value = std::bit_cast<float>(std::isnan(value) ? kUnwritten : static_cast<int32_t>(value));
+    }
     std::vector<uint16_t> narrow(dtype_ == DType::kBf16 ? count : 0);
     if (!narrow.empty()) std::transform(values.begin(), values.end(), narrow.begin(), F32ToBf16);
     void* host = narrow.empty() ? static_cast<void*>(values.data()) : narrow.data();
@@ -58,8 +65,11 @@ class GuardedTensor {
   }
   std::vector<float> ReadAll() const {
     std::vector<float> values(total());
-    if (dtype_ == DType::kF32) {
-      backend_.Download(Range(0, total()), View(values.data(), {total()}));
+    if (dtype_ != DType::kBf16) {
+      backend_.Download(Range(0, total()), {values.data(), dtype_, {total()}});
+      if (dtype_ == DType::kI32) {
+        for (float& value : values) value = static_cast<float>(std::bit_cast<int32_t>(value));
+      }
       return values;
     }
     std::vector<uint16_t> narrow(total());

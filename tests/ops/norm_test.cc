@@ -41,7 +41,7 @@ TEST_P(NormTest, RowsDoNotDependOnTheirBatch) {
   weight.Write(RandomFloats(3, kWidth));
   ExpectRowsIndependentOfBatch(130, [&](int64_t first, int64_t count) {
     GuardedTensor y(backend(), {count, kWidth});
-    ops::RmsNorm(backend(), x.view().Rows(first, count), weight.view(), kNormEpsilon, y.view());
+    ops::RmsNorm(backend(), x.view().Rows(first, count), weight.view(), kNormEpsilon, Accumulate::kNo, y.view());
     return y.Read();
   });
   ExpectRowsIndependentOfBatch(130, [&](int64_t first, int64_t count) {
@@ -56,7 +56,7 @@ TEST_P(NormTest, ZeroRowGivesZeros) {
   GuardedTensor x(backend(), {1, 20}), weight(backend(), {20}), y(backend(), {1, 20});
   x.Write(std::vector<float>(20, 0.0f));
   weight.Write(RandomFloats(3, 20));
-  ops::RmsNorm(backend(), x.view(), weight.view(), kNormEpsilon, y.view());
+  ops::RmsNorm(backend(), x.view(), weight.view(), kNormEpsilon, Accumulate::kNo, y.view());
   for (const float value : y.Read()) EXPECT_EQ(value, 0.0f);
 }
 

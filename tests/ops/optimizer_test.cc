@@ -1,5 +1,8 @@
 #include "ops/optimizer.h"
 
+#include <cmath>
+#include <limits>
+
 #include "ops/op_test.h"
 
 namespace tandem::optest {
@@ -11,14 +14,33 @@ TEST_P(OptimizerTest, AdamWMatchesReference) {
   CheckAgainstReference(Op::kAdamW);
 }
 
-TEST_P(OptimizerTest, SumOfSquaresMatchesReference) {
-  CheckAgainstReference(Op::kSumOfSquares);
+TEST_P(OptimizerTest, ClipGradientsMatchesReference) {
+  CheckAgainstReference(Op::kClipGradients);
+}
+
+// As a gradient that has overflowed: nothing changes, and the norm says so.
+TEST_P(OptimizerTest, AGradientWithoutANormChangesNothing) {
+  GuardedTensor parameter(backend(), {3}), gradient(backend(), {3}), m(backend(), {3}), v(backend(), {3});
+  GuardedTensor scale(backend(), {1});
+  const std::vector<float> before = {1, 2, 3}, infinite = {1, std::numeric_limits<float>::infinity(), 3};
+  for (GuardedTensor* tensor : {&parameter, &m, &v}) tensor->Write(before);
+  gradient.Write(infinite);
+  const TrainedTensor tensor = {parameter.view(), gradient.view(), m.view(), v.view()};
+  double norm = 0;
+  ops::ClipGradients(backend(), {&tensor.gradient, 1}, kClipOptions, scale.view(), {&norm, 1});
+  ops::AdamW(backend(), {&tensor, 1}, kAdamWStep, scale.view());
+  Finish();
+  EXPECT_FALSE(std::isfinite(norm));
+  for (const GuardedTensor* same : {&parameter, &m, &v}) EXPECT_EQ(same->Read(), before);
+  EXPECT_EQ(gradient.Read(), infinite);
 }
 
 // Twenty steps on a quadratic: the moments carry over from step to step.
 TEST_P(OptimizerTest, AdamWFollowsTheReferenceOverManySteps) {
   const AdamWStep want{.learning_rate = 0.1, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.01};
   GuardedTensor parameter(backend(), {1}), gradient(backend(), {1}), m(backend(), {1}), v(backend(), {1});
+  GuardedTensor scale(backend(), {1});
+  scale.Write(std::vector<double>{1});
   double p = 1, m1 = 0, m2 = 0;
   parameter.Write(std::vector<double>{p});
   m.Write(std::vector<double>{0});
@@ -27,7 +49,8 @@ TEST_P(OptimizerTest, AdamWFollowsTheReferenceOverManySteps) {
     gradient.Write(std::vector<double>{2.0 * parameter.Read()[0]});
     AdamWStep args = want;
     args.step = step;
-    ops::AdamW(backend(), parameter.view(), gradient.view(), m.view(), v.view(), args);
+    const TrainedTensor tensor = {parameter.view(), gradient.view(), m.view(), v.view()};
+    ops::AdamW(backend(), {&tensor, 1}, args, scale.view());
     const double g = 2 * p;
     m1 = 0.9 * m1 + 0.1 * g;
     m2 = 0.99 * m2 + 0.01 * g * g;
@@ -42,7 +65,7 @@ TANDEM_ON_EVERY_BACKEND(OptimizerTest);
 
 TEST(OptimizerBits, SameForAnyThreadCount) {
   ExpectSameBitsForAnyThreadCount(Op::kAdamW);
-  ExpectSameBitsForAnyThreadCount(Op::kSumOfSquares);
+  ExpectSameBitsForAnyThreadCount(Op::kClipGradients);
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 #include "ops/linear.h"
 #include "ops/lora.h"
 #include "ops/loss.h"
-#include "ops/moe.h"
 #include "ops/norm.h"
 #include "ops/optimizer.h"
 #include "ops/rope.h"
@@ -139,6 +138,7 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed)
       PrepareProduct(c);
       break;
     case Op::kEmbedding:
+    case Op::kGatherRows:
     case Op::kLinearCrossEntropy:
     case Op::kSample:
       PrepareHead(c);
@@ -165,11 +165,14 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed)
     case Op::kRouteBackward:
       PrepareRouter(c);
       break;
-    case Op::kGatherRows:
-    case Op::kScatterAddRows:
-    case Op::kScaleRows:
-    case Op::kRowDots:
-      PrepareExpertRows(c);
+    case Op::kGatherChoices:
+    case Op::kCombineChoices:
+    case Op::kWeighChoicesBackward:
+      PrepareChoices(c);
+      break;
+    case Op::kExpertLinear:
+    case Op::kExpertLinearBackwardInput:
+      PrepareExpertProduct(c);
       break;
     case Op::kRope:
     case Op::kRopeBackward:
@@ -179,7 +182,7 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed)
     case Op::kAttentionBackward:
       PrepareAttention(c);
       break;
-    case Op::kSumOfSquares:
+    case Op::kClipGradients:
     case Op::kAdamW:
       PrepareOptimizer(c);
       break;
@@ -218,11 +221,11 @@ void PreparedOp::PrepareNorm(const Case& c) {
   const Shape shape{c.m, c.k};
   const TensorView x = Input("x", shape, rows_), weight = Input("weight", {c.k});
   if (c.op == Op::kRmsNorm) {
-    const TensorView y = Output("y", shape, rows_);
-    run_ = [=, &backend] { ops::RmsNorm(backend, x, weight, kNormEpsilon, y); };
+    const TensorView y = Result("y", shape, c.mode);
+    run_ = [=, &backend] { ops::RmsNorm(backend, x, weight, kNormEpsilon, c.mode, y); };
   } else if (c.op == Op::kLayerNorm) {
-    const TensorView bias = Input("bias", {c.k}), y = Output("y", shape, rows_);
-    run_ = [=, &backend] { ops::LayerNorm(backend, x, weight, bias, kNormEpsilon, y); };
+    const TensorView bias = Input("bias", {c.k}), y = Result("y", shape, c.mode);
+    run_ = [=, &backend] { ops::LayerNorm(backend, x, weight, bias, kNormEpsilon, c.mode, y); };
   } else {
     const TensorView dy = Input("dy", shape, rows_), dx = Result("dx", shape, c.mode);
     run_ = [=, &backend] {
@@ -269,51 +272,6 @@ void PreparedOp::PrepareElementwise(const Case& c) {
     run_ = [=, &backend] { ops::Scale(backend, kFactor, y); };
   } else {
     run_ = [=, &backend] { ops::SoftCap(backend, kCap, y); };
-  }
-}
-
-void PreparedOp::PrepareRouter(const Case& c) {
-  Backend& backend = backend_;
-  const TensorView logits = Input("logits", {c.m, c.n});
-  const RouterOptions options{.top_k = c.top_k, .normalize = c.normalize};
-  const int64_t chosen = c.m * c.top_k;
-  sampled_.assign(chosen, static_cast<int32_t>(kUnwritten));
-  if (c.op == Op::kRoute) {
-    std::vector<float>& weights = host_floats_["weights"];
-    weights.assign(chosen, NAN);
-    run_ = [=, this, &backend, &weights] { ops::Route(backend, logits, options, sampled_, weights); };
-    return;
-  }
-  std::vector<float>& dweights = host_floats_["scratch"];
-  dweights.assign(chosen, NAN);
-  ops::Route(backend, logits, options, sampled_, dweights);
-  inputs_["dweights"] = RandomValues(seed_++, chosen);
-  dweights.assign(inputs_["dweights"].begin(), inputs_["dweights"].end());
-  const TensorView dlogits = Output("dlogits", {c.m, c.n});
-  run_ = [=, this, &backend, &dweights] {
-    ops::RouteBackward(backend, logits, options, sampled_, {dweights, dlogits});
-  };
-}
-
-void PreparedOp::PrepareExpertRows(const Case& c) {
-  Backend& backend = backend_;
-  for (int64_t row = 0; row < c.m; ++row) ids_.push_back(TargetOf(c, row));
-  inputs_["factors"] = RandomValues(seed_++, c.m);
-  factors_.assign(inputs_["factors"].begin(), inputs_["factors"].end());
-  if (c.op == Op::kGatherRows) {
-    const TensorView x = Input("x", {c.n, c.k}, rows_), y = Output("y", {c.m, c.k}, rows_);
-    run_ = [=, this, &backend] { ops::GatherRows(backend, x, ids_, y); };
-  } else if (c.op == Op::kScatterAddRows) {
-    const TensorView x = Input("x", {c.m, c.k}, rows_), y = InOut("y", {c.n, c.k}, rows_);
-    run_ = [=, this, &backend] { ops::ScatterAddRows(backend, x, ids_, factors_, y); };
-  } else if (c.op == Op::kScaleRows) {
-    const TensorView y = InOut("y", {c.m, c.k}, rows_);
-    run_ = [=, this, &backend] { ops::ScaleRows(backend, factors_, y); };
-  } else {
-    const TensorView x = Input("x", {c.m, c.k}, rows_), y = Input("y", {c.m, c.k}, rows_);
-    std::vector<float>& dots = host_floats_["dots"];
-    dots.assign(c.m, NAN);
-    run_ = [=, &backend, &dots] { ops::RowDots(backend, x, y, dots); };
   }
 }
 
@@ -381,6 +339,11 @@ void PreparedOp::PrepareHead(const Case& c) {
     for (int64_t row = 0; row < c.m; ++row) ids_.push_back(static_cast<int32_t>(row * 7919 % c.n));
     inputs_["ids"].assign(ids_.begin(), ids_.end());
     run_ = [this, &backend, &table, x] { ops::Embedding(backend, ids_, table, x); };
+  } else if (c.op == Op::kGatherRows) {
+    const TensorView x = Input("x", {c.n, c.k}, rows_), y = Output("y", {c.m, c.k}, rows_);
+    for (int64_t row = 0; row < c.m; ++row) ids_.push_back(static_cast<int32_t>(row * 7919 % c.n));
+    inputs_["rows"].assign(ids_.begin(), ids_.end());
+    run_ = [this, &backend, x, y] { ops::GatherRows(backend, x, ids_, y); };
   } else if (c.op == Op::kLinearCrossEntropy) {
     const TensorView x = Input("x", {c.m, c.k}, rows_, c.dtype), dx = Output("dx", {c.m, c.k}, rows_);
     const LmHead head = {Weight("weight", c.n, c.k, c.dtype), c.soft_cap};
@@ -400,31 +363,42 @@ void PreparedOp::PrepareHead(const Case& c) {
   }
 }
 
+// The first row is a tensor of its own.
 void PreparedOp::PrepareOptimizer(const Case& c) {
   Backend& backend = backend_;
   const Shape shape{c.m, c.k};
-  if (c.op == Op::kSumOfSquares) {
-    const TensorView x = Input("x", shape);
-    run_ = [this, &backend, x] { host_outputs_["sum"] = {ops::SumOfSquares(backend, x)}; };
+  const auto parts = [&c](const TensorView& whole) {
+    std::vector<TensorView> parts = {whole.Rows(0, 1)};
+    if (c.m > 1) parts.push_back(whole.Rows(1, c.m - 1));
+    return parts;
+  };
+  if (c.op == Op::kClipGradients) {
+    const std::vector<TensorView> gradients = parts(Input("gradient", shape));
+    const TensorView scale = Output("scale", {1});
+    std::vector<double>& norm = host_outputs_["norm"] = {kUnwritten};
+    run_ = [=, &backend, &norm] { ops::ClipGradients(backend, gradients, kClipOptions, scale, norm); };
     return;
   }
-  const TensorView parameter = InOut("parameter", shape), gradient = Input("gradient", shape);
-  const TensorView m = InOut("m", shape), v = InOut("v", shape);
+  const TensorView parameter = InOut("parameter", shape), gradient = InOut("gradient", shape);
+  const TensorView m = InOut("m", shape), v = InOut("v", shape), scale = Input("scale", {1});
+  inputs_["scale"] = {kGradientScale};
+  input_tensors_["scale"]->Write(inputs_["scale"]);
   for (double& value : inputs_["v"]) value = value * value;  // a mean of squares
   inputs_["v"] = Rounded(std::move(inputs_["v"]), DType::kF32);
   output_tensors_["v"]->Write(inputs_["v"]);
-  run_ = [=, &backend] { ops::AdamW(backend, parameter, gradient, m, v, kAdamWStep); };
+  std::vector<TrainedTensor> tensors;
+  for (size_t i = 0; i < parts(parameter).size(); ++i) {
+    tensors.push_back({parts(parameter)[i], parts(gradient)[i], parts(m)[i], parts(v)[i]});
+  }
+  run_ = [=, &backend] { ops::AdamW(backend, tensors, kAdamWStep, scale); };
 }
 
 Tensors PreparedOp::Outputs() const {
   Tensors outputs = host_outputs_;
   for (const auto& [name, tensor] : output_tensors_) {
-    if (name == "scratch") continue;
+    if (name.starts_with("scratch")) continue;
     const std::vector<float> values = tensor->Read();
     outputs[name].assign(values.begin(), values.end());
-  }
-  for (const auto& [name, values] : host_floats_) {
-    if (name != "scratch") outputs[name].assign(values.begin(), values.end());
   }
   if (!sampled_.empty()) outputs["sampled"].assign(sampled_.begin(), sampled_.end());
   return outputs;

@@ -58,7 +58,9 @@ class PreparedOp {
   void PrepareActivation(const Case& c);
   void PrepareElementwise(const Case& c);
   void PrepareRouter(const Case& c);
-  void PrepareExpertRows(const Case& c);
+  void PrepareChoices(const Case& c);
+  void PrepareExpertProduct(const Case& c);
+  Routing RoutingOf(const Case& c, int64_t num_experts, const std::string& prefix);
   void PrepareRope(const Case& c);
   void PrepareAttention(const Case& c);
   void PrepareHead(const Case& c);
@@ -81,9 +83,7 @@ class PreparedOp {
   std::vector<std::unique_ptr<Matrix>> matrices_;
   std::unique_ptr<TestKvPool> pool_;
   Tensors host_outputs_;                // f64
-  std::vector<int32_t> ids_, sampled_;  // given: token ids, labels, rows; drawn: tokens, experts
-  std::vector<float> factors_;
-  std::map<std::string, std::vector<float>> host_floats_;  // outputs, but for "scratch"
+  std::vector<int32_t> ids_, sampled_;  // given: token ids, labels; drawn: tokens
   std::vector<SampleRequest> requests_;
   std::function<void()> run_;
 };

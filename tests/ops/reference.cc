@@ -72,6 +72,15 @@ Tensors Embedding(const Case& c, const Tensors& in) {
   return {{"x", x}};
 }
 
+Tensors GatherRows(const Case& c, const Tensors& in) {
+  Values y;
+  for (const double row : in.at("rows")) {
+    const auto from = in.at("x").begin() + static_cast<int64_t>(row) * c.k;
+    y.insert(y.end(), from, from + c.k);
+  }
+  return {{"y", y}};
+}
+
 // Calls fn(row of q, query head, first row of the sequence in k and v, kv head, positions seen).
 template <typename Fn>
 void ForAttentionRows(const Case& c, Fn&& fn) {
@@ -182,19 +191,27 @@ Tensors Greedy(const Case& c, const Tensors& in) {
   return {{"sampled", sampled}};
 }
 
+// As torch.nn.utils.clip_grad_norm_ does.
+Tensors ClipGradients(const Tensors& in) {
+  const Values& gradient = in.at("gradient");
+  const double squares = std::inner_product(gradient.begin(), gradient.end(), gradient.begin(), 0.0);
+  const double norm = std::sqrt(squares) / kClipOptions.divisor;
+  return {{"norm", {norm}}, {"scale", {std::min(1.0, kClipOptions.max_norm / (norm + 1e-6)) / kClipOptions.divisor}}};
+}
+
 // As in the documentation of torch.optim.AdamW.
 Tensors AdamW(const Tensors& in) {
   const AdamWStep& s = kAdamWStep;
   Values p = in.at("parameter"), m = in.at("m"), v = in.at("v");
   for (size_t i = 0; i < p.size(); ++i) {
-    const double g = in.at("gradient")[i] * s.gradient_scale;
+    const double g = in.at("gradient")[i] * kGradientScale;
     p[i] -= s.learning_rate * s.weight_decay * p[i];
     m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
     v[i] = s.beta2 * v[i] + (1 - s.beta2) * g * g;
     const double m_hat = m[i] / (1 - std::pow(s.beta1, s.step)), v_hat = v[i] / (1 - std::pow(s.beta2, s.step));
     p[i] -= s.learning_rate * m_hat / (std::sqrt(v_hat) + s.epsilon);
   }
-  return {{"parameter", p}, {"m", m}, {"v", v}};
+  return {{"parameter", p}, {"gradient", Values(p.size(), 0.0)}, {"m", m}, {"v", v}};
 }
 
 }  // namespace
@@ -211,6 +228,8 @@ Tensors Reference(const Case& c, const Tensors& in) {
       return LoraBackward(c, in);
     case Op::kEmbedding:
       return Embedding(c, in);
+    case Op::kGatherRows:
+      return GatherRows(c, in);
     case Op::kRmsNorm:
       return RmsNorm(c, in);
     case Op::kRmsNormBackward:
@@ -233,16 +252,18 @@ Tensors Reference(const Case& c, const Tensors& in) {
     case Op::kAddBias:
     case Op::kScale:
     case Op::kSoftCap:
-    case Op::kScaleRows:
       return Elementwise(c, in);
     case Op::kRoute:
       return Route(c, in);
     case Op::kRouteBackward:
       return RouteBackward(c, in);
-    case Op::kGatherRows:
-    case Op::kScatterAddRows:
-    case Op::kRowDots:
-      return ExpertRows(c, in);
+    case Op::kGatherChoices:
+    case Op::kCombineChoices:
+    case Op::kWeighChoicesBackward:
+      return ExpertChoices(c, in);
+    case Op::kExpertLinear:
+    case Op::kExpertLinearBackwardInput:
+      return ExpertProducts(c, in);
     case Op::kAttention:
       return Attention(c, in);
     case Op::kAttentionBackward:
@@ -251,8 +272,8 @@ Tensors Reference(const Case& c, const Tensors& in) {
       return LinearCrossEntropy(c, in);
     case Op::kSample:
       return Greedy(c, in);
-    case Op::kSumOfSquares:
-      return {{"sum", {std::inner_product(in.at("x").begin(), in.at("x").end(), in.at("x").begin(), 0.0)}}};
+    case Op::kClipGradients:
+      return ClipGradients(in);
     case Op::kAdamW:
       return AdamW(in);
   }

@@ -16,10 +16,10 @@ double ReciprocalRms(const double* x, int64_t k) {
 
 Tensors RmsNorm(const Case& c, const Tensors& in) {
   const Values &x = in.at("x"), &weight = in.at("weight");
-  Values y(c.m * c.k);
+  Values y = Initial(in, "y", c.m * c.k);
   for (int64_t row = 0; row < c.m; ++row) {
     const double r = ReciprocalRms(&x[row * c.k], c.k);
-    for (int64_t i = 0; i < c.k; ++i) y[row * c.k + i] = x[row * c.k + i] * r * weight[i];
+    for (int64_t i = 0; i < c.k; ++i) y[row * c.k + i] += x[row * c.k + i] * r * weight[i];
   }
   return {{"y", y}};
 }
@@ -88,10 +88,10 @@ double Sigmoid(double x) {
 
 Tensors LayerNorm(const Case& c, const Tensors& in) {
   const Values &x = in.at("x"), &weight = in.at("weight"), &bias = in.at("bias");
-  Values y(c.m * c.k);
+  Values y = Initial(in, "y", c.m * c.k);
   for (int64_t row = 0; row < c.m; ++row) {
     const Values unit = Normalized(&x[row * c.k], c.k).unit;
-    for (int64_t i = 0; i < c.k; ++i) y[row * c.k + i] = unit[i] * weight[i] + bias[i];
+    for (int64_t i = 0; i < c.k; ++i) y[row * c.k + i] += unit[i] * weight[i] + bias[i];
   }
   return {{"y", y}};
 }
@@ -165,78 +165,8 @@ Tensors Elementwise(const Case& c, const Tensors& in) {
     if (c.op == Op::kAddBias) y[i] += in.at("bias")[i % c.k];
     if (c.op == Op::kScale) y[i] *= kFactor;
     if (c.op == Op::kSoftCap) y[i] = kCap * std::tanh(y[i] / kCap);
-    if (c.op == Op::kScaleRows) y[i] *= in.at("factors")[i / c.k];
   }
   return {{"y", y}};
-}
-
-namespace {
-
-// The router's choice for one row, and what backward needs of it.
-struct RoutedRow {
-  RoutedRow(const Case& c, const double* logits) : probabilities(logits, logits + c.n), chosen(c.n) {
-    const double max = *std::max_element(probabilities.begin(), probabilities.end());
-    double sum = 0;
-    for (double& p : probabilities) sum += p = std::exp(p - max);
-    for (double& p : probabilities) p /= sum;
-    std::iota(chosen.begin(), chosen.end(), 0);
-    std::stable_sort(chosen.begin(), chosen.end(), [&](int a, int b) { return probabilities[a] > probabilities[b]; });
-    chosen.resize(c.top_k);
-    std::sort(chosen.begin(), chosen.end());
-    for (const int expert : chosen) divisor += c.normalize ? probabilities[expert] : 0;
-    if (!c.normalize) divisor = 1;
-  }
-  Values probabilities;
-  std::vector<int> chosen;
-  double divisor = 0;
-};
-
-}  // namespace
-
-Tensors Route(const Case& c, const Tensors& in) {
-  Values experts, weights;
-  for (int64_t row = 0; row < c.m; ++row) {
-    const RoutedRow routed(c, &in.at("logits")[row * c.n]);
-    for (const int expert : routed.chosen) {
-      experts.push_back(expert);
-      weights.push_back(routed.probabilities[expert] / routed.divisor);
-    }
-  }
-  return {{"sampled", experts}, {"weights", weights}};
-}
-
-Tensors RouteBackward(const Case& c, const Tensors& in) {
-  Values dlogits(c.m * c.n);
-  for (int64_t row = 0; row < c.m; ++row) {
-    const RoutedRow routed(c, &in.at("logits")[row * c.n]);
-    const double* dw = &in.at("dweights")[row * c.top_k];
-    // The Jacobian entry by entry: w_i = p_i / S, dp_i / dl_j = p_i (delta_ij - p_j).
-    for (int j = 0; j < c.n; ++j) {
-      double ds = 0;
-      const auto dp = [&](int i) { return routed.probabilities[i] * ((i == j ? 1 : 0) - routed.probabilities[j]); };
-      for (const int i : routed.chosen) ds += c.normalize ? dp(i) : 0;
-      for (int i = 0; i < c.top_k; ++i) {
-        const int expert = routed.chosen[i];
-        const double s = routed.divisor;
-        dlogits[row * c.n + j] += dw[i] * (dp(expert) / s - routed.probabilities[expert] * ds / (s * s));
-      }
-    }
-  }
-  return {{"dlogits", dlogits}};
-}
-
-Tensors ExpertRows(const Case& c, const Tensors& in) {
-  const Values& x = in.at("x");
-  Values y = c.op == Op::kScatterAddRows ? in.at("y") : Values(c.m * c.k), dots(c.m);
-  for (int64_t row = 0; row < c.m; ++row) {
-    for (int64_t i = 0; i < c.k; ++i) {
-      const int64_t here = row * c.k + i, there = TargetOf(c, row) * c.k + i;
-      if (c.op == Op::kGatherRows) y[here] = x[there];
-      if (c.op == Op::kScatterAddRows) y[there] += in.at("factors")[row] * x[here];
-      if (c.op == Op::kRowDots) dots[row] += x[here] * in.at("y")[here];
-    }
-  }
-  return c.op == Op::kRowDots ? Tensors{{"dots", dots}} : Tensors{{"y", y}};
 }
 
 }  // namespace tandem::optest

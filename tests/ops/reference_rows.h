@@ -25,8 +25,10 @@ Tensors Rope(const Case& c, const Tensors& in, const std::string& name, double s
 Tensors Activate(const Case& c, const Tensors& in);
 Tensors ActivateBackward(const Case& c, const Tensors& in);
 Tensors Elementwise(const Case& c, const Tensors& in);
+// reference_experts.cc
 Tensors Route(const Case& c, const Tensors& in);
 Tensors RouteBackward(const Case& c, const Tensors& in);
-Tensors ExpertRows(const Case& c, const Tensors& in);
+Tensors ExpertChoices(const Case& c, const Tensors& in);
+Tensors ExpertProducts(const Case& c, const Tensors& in);
 
 }  // namespace tandem::optest

@@ -14,23 +14,27 @@ Tolerance F32Tolerance(const Case& c) {
   switch (c.op) {
     case Op::kLinear:
     case Op::kLora:
+    case Op::kExpertLinear:
       return {.relative = chain(c.k + c.rank), .reason = "one fp32 chain over the inputs"};
     case Op::kLinearBackwardInput:
+    case Op::kExpertLinearBackwardInput:
       return {.relative = chain(c.n), .reason = "one fp32 chain over the outputs"};
     case Op::kLoraBackward:
       return {.relative = chain(c.k + c.n + c.m), .reason = "fp32 chains over in, out and rows, one into the other"};
     case Op::kEmbedding:
     case Op::kGatherRows:
+    case Op::kGatherChoices:
       return {.reason = "a copy"};
     case Op::kAdd:
     case Op::kAddBias:
     case Op::kScale:
-    case Op::kScaleRows:
       return {.relative = kEpsilon, .reason = "one rounding"};
-    case Op::kScatterAddRows:
-      return {.relative = 2 * kEpsilon, .reason = "a product and a sum"};
-    case Op::kRowDots:
-      return {.relative = chain(c.k), .absolute = chain(c.k), .reason = "a sum in lanes of 16, whose terms may cancel"};
+    case Op::kCombineChoices:
+      return {.relative = 4 * c.top_k * kEpsilon, .reason = "a product and a sum for each choice"};
+    case Op::kWeighChoicesBackward:
+      return {.relative = chain(c.k) + 16 * kEpsilon,
+              .absolute = chain(c.k),
+              .reason = "a sum in lanes of 16, whose terms may cancel; weights as Route's"};
     case Op::kRoute:
       return {.relative = 16 * kEpsilon, .reason = "exp within 1 ulp, a sum, two divisions"};
     case Op::kRouteBackward:
@@ -73,7 +77,7 @@ Tolerance F32Tolerance(const Case& c) {
     }
     case Op::kSample:
       return {.reason = "the index of the maximum"};
-    case Op::kSumOfSquares:
+    case Op::kClipGradients:
       return {.relative = chain(256), .reason = "f32 lanes folded into a double every 256 elements"};
     case Op::kAdamW:
       return {.relative = 16 * kEpsilon, .reason = "a dozen operations per element"};
@@ -105,7 +109,7 @@ Tolerance Bf16Tolerance(const Case& c) {
 
 Tolerance ToleranceOf(const Case& c, DType activations) {
   Tolerance tolerance = F32Tolerance(c);
-  const bool copy = c.op == Op::kEmbedding || c.op == Op::kGatherRows;
+  const bool copy = c.op == Op::kEmbedding || c.op == Op::kGatherRows || c.op == Op::kGatherChoices;
   if (activations != DType::kBf16 || copy) return tolerance;
   const Tolerance rounding = Bf16Tolerance(c);
   return {tolerance.relative + rounding.relative, tolerance.absolute + rounding.absolute, rounding.reason};

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import time
 
 
 class Skipped(Exception):
@@ -12,7 +13,11 @@ class Skipped(Exception):
 
 
 class Failed(Exception):
-    """The part ran and did not do what it must; says what."""
+    """The part ran and did not do what it must; says what. `figures`: what it brought all the same."""
+
+    def __init__(self, reason, figures=None):
+        super().__init__(reason)
+        self.figures = figures or {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +37,14 @@ class Context:
     emulated: bool
     model: pathlib.Path | None  # of 8B's shape, where there is one already
     env: dict
+    deadline: float | None = None  # of all parts together, time.monotonic()
     part: Part | None = None
 
     def for_part(self, part):
         return dataclasses.replace(self, part=part)
+
+    def seconds_left(self):
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
     def program(self, name):
         path = self.binaries / name
@@ -46,7 +55,9 @@ class Context:
     def run(self, *command, limit_s=None, env=None):
         """The command's output, from the root of the sources; also appended to the part's log."""
         log = self.out / f"{self.part.name}.log"
-        limit_s = limit_s or self.part.limit_s
+        limit_s = min(limit_s or self.part.limit_s, self.seconds_left())
+        if limit_s <= 0:
+            raise Failed("no time was left (--minutes)")
         with open(log, "a") as file:
             file.write(f"$ {' '.join(map(str, command))}\n")
             file.flush()
@@ -58,13 +69,27 @@ class Context:
                 os.killpg(process.pid, signal.SIGKILL)  # its own session: what it started goes with it
                 output, _ = process.communicate()
                 file.write(output)
-                raise Failed(f"{pathlib.Path(command[0]).name} ran longer than {limit_s} s, see {log}") from None
+                raise Failed(f"{pathlib.Path(command[0]).name} ran longer than {limit_s:.0f} s, see {log}") from None
             file.write(output)
         if process.returncode != 0:
             lines = [line for line in output.strip().splitlines() if line.strip()]
             raise Failed(f"{pathlib.Path(command[0]).name} ended with {process.returncode}: "
                          f"{lines[-1] if lines else 'it said nothing'} (see {log})")
         return output
+
+
+def each(names, run):
+    """run(name) for each, which gives figures; one that fails does not stop the next. All figures."""
+    figures, failures = {}, []
+    for name in names:
+        try:
+            figures |= run(name)
+        except Failed as failed:
+            figures |= failed.figures
+            failures.append(f"{name}: {failed}")
+    if failures:
+        raise Failed("; ".join(failures), figures)
+    return figures
 
 
 def find_device():

@@ -122,7 +122,7 @@ def main():
     args = parser.parse_args()
     runs = []
     for ours in json.loads(args.like.read_text())["benchmarks"]:
-        name = ours["name"].removesuffix("/manual_time")
+        name = ours["name"].split("/iterations:")[0]
         op, size = fields(name)
         moved = ours["GB/s"] * 1e9 * ours["best_us"] * 1e-6
         took = seconds(op, size, moved)

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/dot_product.h"
 
@@ -27,6 +29,15 @@ void CpuBackend::Embedding(std::span<const int32_t> ids, const Matrix& table, co
   ForRange(static_cast<int64_t>(ids.size()), 4, [&](int64_t first, int64_t count, int) {
     for (int64_t row = first; row < first + count; ++row) {
       UnpackRow(static_cast<const PackedMatrix&>(table), ids[row], x.f32() + row * hidden);
+    }
+  });
+}
+
+void CpuBackend::GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) {
+  const int64_t width = x.shape[1];
+  ForRange(static_cast<int64_t>(rows.size()), 4, [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) {
+      std::memcpy(y.f32() + i * width, x.f32() + rows[i] * width, width * sizeof(float));
     }
   });
 }

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <vector>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/vector_ops.h"
@@ -25,12 +26,17 @@ Moments MomentsOf(const float* x, int64_t hidden, float epsilon) {
 
 }  // namespace
 
-void CpuBackend::RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) {
+void CpuBackend::RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, Accumulate mode,
+                         const TensorView& y) {
   const int64_t hidden = x.shape[1];
   ForRange(x.rows(), 4, [&](int64_t first, int64_t count, int) {
+    std::vector<float> normed(mode == Accumulate::kYes ? hidden : 0);
     for (int64_t r = first; r < first + count; ++r) {
       const float* row = x.f32() + r * hidden;
-      cpu::ScaleBy(row, weight.f32(), ReciprocalRms(row, hidden, epsilon), hidden, y.f32() + r * hidden);
+      float* out = y.f32() + r * hidden;
+      const float scale = ReciprocalRms(row, hidden, epsilon);
+      cpu::ScaleBy(row, weight.f32(), scale, hidden, normed.empty() ? out : normed.data());
+      if (!normed.empty()) cpu::Add(normed.data(), hidden, out);
     }
   });
 }
@@ -57,7 +63,7 @@ void CpuBackend::RmsNormBackward(const TensorView& x, const TensorView& weight, 
 }
 
 void CpuBackend::LayerNorm(const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
-                           const TensorView& y) {
+                           Accumulate mode, const TensorView& y) {
   const int64_t hidden = x.shape[1];
   ForRange(x.rows(), 4, [&](int64_t first, int64_t count, int) {
     for (int64_t r = first; r < first + count; ++r) {
@@ -66,7 +72,8 @@ void CpuBackend::LayerNorm(const TensorView& x, const TensorView& weight, const 
       const Moments moments = MomentsOf(row, hidden, epsilon);
       for (int64_t i = 0; i < hidden; ++i) {
         const double unit = (row[i] - moments.mean) * moments.reciprocal_deviation;
-        out[i] = static_cast<float>(unit) * weight.f32()[i] + bias.f32()[i];
+        const float value = static_cast<float>(unit) * weight.f32()[i] + bias.f32()[i];
+        out[i] = mode == Accumulate::kYes ? out[i] + value : value;
       }
     }
   });

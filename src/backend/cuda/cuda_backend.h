@@ -5,12 +5,15 @@
 // not depend on the other rows of its batch; where that holds without, it costs nothing.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/cuda/matmul.h"
 #include "backend/cuda/runtime.h"
 #include "kernels/common/types.h"
+#include "kernels/experts.h"
 #include "tandem/backend.h"
 
 namespace tandem {
@@ -89,11 +92,13 @@ class CudaBackend final : public Backend {
                     const LoraGradients& gradients, const TensorView& dx) override;
   // embedding.cc
   void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) override;
+  void GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) override;
   // norm.cc
-  void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) override;
+  void RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, Accumulate mode,
+               const TensorView& y) override;
   void RmsNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
                        Accumulate mode, const TensorView& dx) override;
-  void LayerNorm(const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
+  void LayerNorm(const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon, Accumulate mode,
                  const TensorView& y) override;
   void LayerNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
                          Accumulate mode, const TensorView& dx) override;
@@ -113,15 +118,17 @@ class CudaBackend final : public Backend {
   void Scale(float factor, const TensorView& x) override;
   void SoftCap(float cap, const TensorView& x) override;
   // moe.cc
-  void Route(const TensorView& logits, const RouterOptions& options, std::span<int32_t> experts,
-             std::span<float> weights) override;
-  void RouteBackward(const TensorView& logits, const RouterOptions& options, std::span<const int32_t> experts,
-                     std::span<const float> dweights, const TensorView& dlogits) override;
-  void GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) override;
-  void ScatterAddRows(const TensorView& x, std::span<const int32_t> rows, std::span<const float> factors,
+  void Route(const TensorView& logits, const RouterOptions& options, const Routing& routing) override;
+  void RouteBackward(const TensorView& logits, const RouterOptions& options, const Routing& routing,
+                     const TensorView& dweights, const TensorView& dlogits) override;
+  void GatherChoices(const TensorView& x, const Routing& routing, const TensorView& y) override;
+  void CombineChoices(const TensorView& x, const Routing& routing, const TensorView& factors,
                       const TensorView& y) override;
-  void ScaleRows(std::span<const float> factors, const TensorView& x) override;
-  void RowDots(const TensorView& x, const TensorView& y, std::span<float> dots) override;
+  void WeighChoicesBackward(const TensorView& x, const Routing& routing, const TensorView& dx,
+                            const TensorView& dweights) override;
+  void ExpertLinear(const TensorView& x, ExpertMatrices w, const Routing& routing, const TensorView& y) override;
+  void ExpertLinearBackwardInput(const TensorView& dy, ExpertMatrices w, const Routing& routing, Accumulate mode,
+                                 const TensorView& dx) override;
   // attention.cc
   void AppendKv(std::span<const SequenceRows> sequences, const TensorView& k, const TensorView& v,
                 const PagedKv& kv) override;
@@ -137,17 +144,22 @@ class CudaBackend final : public Backend {
   void Score(const TensorView& logits, std::span<const ScoreRequest> requests,
              std::span<TokenLogprobs> logprobs) override;
   // optimizer.cc
-  double SumOfSquares(const TensorView& x) override;
-  void AdamW(const TensorView& parameter, const TensorView& gradient, const TensorView& m, const TensorView& v,
-             const AdamWStep& step) override;
+  void ClipGradients(std::span<const TensorView> gradients, const ClipOptions& options, const TensorView& scale,
+                     std::span<double> norm) override;
+  void AdamW(std::span<const TrainedTensor> tensors, const AdamWStep& step, const TensorView& scale) override;
 
  private:
   CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Runtime> runtime);
 
+  void LaunchExperts(const TensorView& x, ExpertMatrices w, const Routing& routing, const TensorView& y,
+                     kernels::ExpertProductArgs args);
+  const void* const* AddressesOf(ExpertMatrices w);
+
   const CudaOptions options_;
   const std::unique_ptr<cuda::Runtime> runtime_owner_;
-  cuda::Runtime& runtime_;  // *runtime_owner_
-  cuda::Matmul matmul_;     // products of any shape: for linear.cc and loss.cc
+  cuda::Runtime& runtime_;                               // *runtime_owner_
+  cuda::Matmul matmul_;                                  // products of any shape: for linear.cc and loss.cc
+  std::map<std::vector<const void*>, void*> addresses_;  // of experts' matrices: the same on the device; for moe.cc
 };
 
 }  // namespace tandem

@@ -17,4 +17,15 @@ void CudaBackend::Embedding(std::span<const int32_t> ids, const Matrix& table, c
                                                                   .columns = x.shape[1]});
 }
 
+void CudaBackend::GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) {
+  const cuda::Runtime::Op op(runtime_, "GatherRows");
+  runtime_.Launch(kernels::LaunchGatherRows, kernels::RowCopyArgs{.from_type = cuda::TypeOf(x.dtype),
+                                                                  .to_type = cuda::TypeOf(y.dtype),
+                                                                  .from = x.data,
+                                                                  .numbers = runtime_.ToDevice(rows).data(),
+                                                                  .to = y.data,
+                                                                  .rows = y.rows(),
+                                                                  .columns = y.shape[1]});
+}
+
 }  // namespace tandem

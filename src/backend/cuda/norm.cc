@@ -5,11 +5,13 @@
 namespace tandem {
 namespace {
 
-kernels::NormArgs ArgsOf(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) {
+kernels::NormArgs ArgsOf(const TensorView& x, const TensorView& weight, float epsilon, Accumulate mode,
+                         const TensorView& y) {
   return {.type = cuda::TypeOf(x.dtype),
           .x = x.data,
           .weight = weight.f32(),
           .y = y.data,
+          .accumulate = mode == Accumulate::kYes,
           .rows = x.rows(),
           .columns = x.shape[1],
           .epsilon = epsilon};
@@ -30,9 +32,10 @@ kernels::NormBackwardArgs BackwardArgsOf(const TensorView& x, const TensorView& 
 
 }  // namespace
 
-void CudaBackend::RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& y) {
+void CudaBackend::RmsNorm(const TensorView& x, const TensorView& weight, float epsilon, Accumulate mode,
+                          const TensorView& y) {
   const cuda::Runtime::Op op(runtime_, "RmsNorm");
-  runtime_.Launch(kernels::LaunchRmsNorm, ArgsOf(x, weight, epsilon, y));
+  runtime_.Launch(kernels::LaunchRmsNorm, ArgsOf(x, weight, epsilon, mode, y));
 }
 
 void CudaBackend::RmsNormBackward(const TensorView& x, const TensorView& weight, float epsilon, const TensorView& dy,
@@ -42,9 +45,9 @@ void CudaBackend::RmsNormBackward(const TensorView& x, const TensorView& weight,
 }
 
 void CudaBackend::LayerNorm(const TensorView& x, const TensorView& weight, const TensorView& bias, float epsilon,
-                            const TensorView& y) {
+                            Accumulate mode, const TensorView& y) {
   const cuda::Runtime::Op op(runtime_, "LayerNorm");
-  kernels::NormArgs args = ArgsOf(x, weight, epsilon, y);
+  kernels::NormArgs args = ArgsOf(x, weight, epsilon, mode, y);
   args.bias = bias.f32();
   runtime_.Launch(kernels::LaunchLayerNorm, args);
 }
