@@ -210,7 +210,9 @@ TEST_F(RuntimeTest, ARepeatedBodyMayBeInFlightTwice) {
       runtime_->Launch(kernels::LaunchAdd, Type::kF32, static_cast<const void*>(data), static_cast<void*>(sum),
                        int64_t{1});
     });
-    if (i > 1) EXPECT_TRUE(runtime_->AwaitStep().ok());
+    if (i > 1) {
+      EXPECT_TRUE(runtime_->AwaitStep().ok());
+    }
     runtime_->EndStep();
     want += static_cast<float>(i);
   }
