@@ -207,6 +207,46 @@ TEST(EmulatedRuntimeTest, WaitingSpoilsACapture) {
   cudaStreamDestroy(stream);
 }
 
+TEST(EmulatedRuntimeTest, AllocatingSpoilsACapture) {
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  void* data = nullptr;
+  ASSERT_EQ(cudaStreamCreate(&stream), cudaSuccess);
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  EXPECT_EQ(cudaMalloc(&data, 16), cudaErrorStreamCaptureUnsupported);
+  EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+  EXPECT_EQ(cudaMalloc(&data, 16), cudaSuccess);
+  cudaFree(data);
+  cudaStreamDestroy(stream);
+  cudaGetLastError();
+}
+
+TEST(EmulatedRuntimeTest, AStreamThatJoinsACaptureHasToComeBack) {
+  DeviceVector<float> x({1.0f});
+  cudaStream_t first = nullptr, second = nullptr;
+  cudaEvent_t event = nullptr;
+  ASSERT_EQ(cudaStreamCreate(&first), cudaSuccess);
+  ASSERT_EQ(cudaStreamCreate(&second), cudaSuccess);
+  ASSERT_EQ(cudaEventCreate(&event), cudaSuccess);
+  for (const bool comes_back : {false, true}) {
+    cudaGraph_t graph = nullptr;
+    ASSERT_EQ(cudaStreamBeginCapture(first, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    cudaEventRecord(event, first);
+    cudaStreamWaitEvent(second, event, 0);
+    ASSERT_EQ(cudaMemsetAsync(x.data(), 0, sizeof(float), second), cudaSuccess);
+    if (comes_back) {
+      cudaEventRecord(event, second);
+      cudaStreamWaitEvent(first, event, 0);
+    }
+    EXPECT_EQ(cudaStreamEndCapture(first, &graph), comes_back ? cudaSuccess : cudaErrorStreamCaptureUnjoined);
+    if (comes_back) cudaGraphDestroy(graph);
+  }
+  cudaEventDestroy(event);
+  cudaStreamDestroy(second);
+  cudaStreamDestroy(first);
+  cudaGetLastError();
+}
+
 TEST(EmulatedRuntimeTest, MemoryEnds) {
   size_t free_bytes = 0, total = 0;
   ASSERT_EQ(cudaMemGetInfo(&free_bytes, &total), cudaSuccess);

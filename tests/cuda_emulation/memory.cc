@@ -160,6 +160,7 @@ using cuda_emulation::State;
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   const std::lock_guard lock(Lock());
   *data = nullptr;
+  if (cuda_emulation::RefusedInAnyCapture()) return cudaErrorStreamCaptureUnsupported;
   if (const cudaError_t error = cuda_emulation::DeviceState(); error != cudaSuccess) return Remember(error);
   if (bytes == 0) return cudaSuccess;
   if (State().begin == nullptr) cuda_emulation::Start();
@@ -187,7 +188,8 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 cudaError_t cudaFree(void* data) {
   if (data == nullptr) return cudaSuccess;
   const std::lock_guard lock(Lock());
-  cudaDeviceSynchronize();
+  if (cuda_emulation::RefusedInAnyCapture()) return cudaErrorStreamCaptureUnsupported;
+  cuda_emulation::WaitForDevice();
   const auto found = State().device.find(static_cast<char*>(data));
   if (found == State().device.end()) return Remember(cudaErrorInvalidValue);
   const cuda_emulation::Allocation allocation = found->second;
@@ -209,6 +211,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
   const std::lock_guard lock(Lock());
   *data = nullptr;
+  if (cuda_emulation::RefusedInAnyCapture()) return cudaErrorStreamCaptureUnsupported;
   if (const cudaError_t error = cuda_emulation::DeviceState(); error != cudaSuccess) return Remember(error);
   if (bytes == 0) return cudaSuccess;
   *data = std::aligned_alloc(cuda_emulation::kPage, cuda_emulation::RoundUp(bytes, cuda_emulation::kPage));
@@ -225,7 +228,8 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) {
 cudaError_t cudaFreeHost(void* data) {
   if (data == nullptr) return cudaSuccess;
   const std::lock_guard lock(Lock());
-  cudaDeviceSynchronize();
+  if (cuda_emulation::RefusedInAnyCapture()) return cudaErrorStreamCaptureUnsupported;
+  cuda_emulation::WaitForDevice();
   if (State().pinned.erase(static_cast<char*>(data)) == 0) return Remember(cudaErrorInvalidValue);
   std::free(data);
   return cudaSuccess;
@@ -240,7 +244,8 @@ cudaError_t cudaHostRegister(void* data, size_t bytes, unsigned) {
 
 cudaError_t cudaHostUnregister(void* data) {
   const std::lock_guard lock(Lock());
-  cudaDeviceSynchronize();
+  if (cuda_emulation::RefusedInAnyCapture()) return cudaErrorStreamCaptureUnsupported;
+  cuda_emulation::WaitForDevice();
   return State().registered.erase(static_cast<char*>(data)) == 1 ? cudaSuccess : Remember(cudaErrorInvalidValue);
 }
 

@@ -25,6 +25,11 @@ cudaError_t Remember(cudaError_t error);
 cudaError_t EnqueueWork(cudaStream_t stream, std::function<void()> work);
 // Whether the stream is being captured, which then fails: for calls that a capture does not allow.
 bool RefusedInCapture(cudaStream_t stream);
+// The same of every capture that forbids this thread what concerns the whole device: allocating, freeing, waiting for
+// it.
+bool RefusedInAnyCapture();
+// Runs all work of all streams.
+void WaitForDevice();
 
 // While one lives, device memory can be touched; otherwise that is a fault, as it is for a host that has a real device.
 class DeviceAccess {

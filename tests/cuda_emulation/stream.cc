@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "block.h"
@@ -22,8 +23,13 @@ using cuda_emulation::Lock;
 using cuda_emulation::Remember;
 using Work = std::function<void()>;
 
+// Of each stream of a capture, how many of its nodes something comes after.
+using Coverage = std::map<cudaStream_t, int64_t>;
+
 struct CUgraph_st {
   std::vector<Work> nodes;  // in an order that respects their dependencies: that of the calls
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  std::thread::id thread;  // that began the capture
   bool invalid = false;
 };
 struct CUgraphExec_st {
@@ -35,12 +41,14 @@ struct CUstream_st {
   bool blocking = true;  // ordered with the null stream
   std::shared_ptr<CUgraph_st> capture;
   bool capture_origin = false;
+  Coverage captured;  // what its next work comes after, its own work included
 };
 struct CUevent_st {
   // What of which stream has to be done.
   cudaStream_t stream = nullptr;
   int64_t ticket = 0;
   std::shared_ptr<CUgraph_st> capture;  // recorded in one
+  Coverage captured;
   std::chrono::steady_clock::time_point time;
 };
 
@@ -90,6 +98,7 @@ cudaError_t Enqueue(cudaStream_t stream, Work work) {
   if (!Exists(stream)) return Remember(cudaErrorInvalidResourceHandle);
   if (stream->capture != nullptr) {
     stream->capture->nodes.push_back(std::move(work));
+    ++stream->captured[stream];
     return cudaSuccess;
   }
   // The null stream and the blocking ones wait for each other.
@@ -128,6 +137,24 @@ cudaError_t EnqueueWork(cudaStream_t stream, Work work) {
 bool RefusedInCapture(cudaStream_t stream) {
   const std::lock_guard lock(Lock());
   return RefuseInCapture(StreamOf(stream)) != cudaSuccess;
+}
+
+bool RefusedInAnyCapture() {
+  const std::lock_guard lock(Lock());
+  bool refused = false;
+  for (const cudaStream_t stream : All().created) {
+    if (!stream->capture_origin) continue;
+    const CUgraph_st& capture = *stream->capture;
+    const bool forbids =
+        capture.mode == cudaStreamCaptureModeGlobal ||
+        (capture.mode == cudaStreamCaptureModeThreadLocal && capture.thread == std::this_thread::get_id());
+    if (forbids) refused = RefuseInCapture(stream) != cudaSuccess;
+  }
+  return refused;
+}
+
+void WaitForDevice() {
+  RunEverything();
 }
 
 }  // namespace cuda_emulation
@@ -181,6 +208,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize() {
   const std::lock_guard lock(Lock());
+  if (cuda_emulation::RefusedInAnyCapture()) return cudaErrorStreamCaptureUnsupported;
   RunEverything();
   return Remember(DeviceState());
 }
@@ -211,6 +239,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   stream = StreamOf(stream);
   if (stream->capture != nullptr) {
     event->capture = stream->capture;
+    event->captured = stream->captured;
     event->stream = nullptr;
     return cudaSuccess;
   }
@@ -226,7 +255,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   const std::lock_guard lock(Lock());
   stream = StreamOf(stream);
   if (event->capture != nullptr) {  // the stream joins the capture; calls are in order there
+    if (stream->capture == nullptr) stream->captured.clear();
     stream->capture = event->capture;
+    for (const auto& [other, nodes] : event->captured) {
+      stream->captured[other] = std::max(stream->captured[other], nodes);
+    }
     return cudaSuccess;
   }
   if (event->stream == nullptr) return cudaSuccess;
@@ -261,11 +294,14 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
 
 // --- graphs ------------------------------------------------------------------------------------------------------
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   const std::lock_guard lock(Lock());
   if (stream == nullptr || stream->capture != nullptr) return Remember(cudaErrorStreamCaptureUnsupported);
   stream->capture = std::make_shared<CUgraph_st>();
+  stream->capture->mode = mode;
+  stream->capture->thread = std::this_thread::get_id();
   stream->capture_origin = true;
+  stream->captured.clear();
   return cudaSuccess;
 }
 
@@ -275,11 +311,15 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (stream == nullptr || stream->capture == nullptr || !stream->capture_origin)
     return Remember(cudaErrorInvalidValue);
   const std::shared_ptr<CUgraph_st> capture = stream->capture;
+  bool joined = true;
   for (const cudaStream_t other : All().created) {
-    if (other->capture == capture) other->capture = nullptr;
+    if (other->capture != capture) continue;
+    joined = joined && stream->captured[other] == other->captured[other];
+    other->capture = nullptr;
   }
   stream->capture_origin = false;
   if (capture->invalid) return Remember(cudaErrorStreamCaptureInvalidated);
+  if (!joined) return Remember(cudaErrorStreamCaptureUnjoined);
   *graph = new CUgraph_st(*capture);
   return cudaSuccess;
 }
