@@ -79,7 +79,7 @@ void CpuBackend::LinearDot(const TensorView& x, const PackedMatrix& w, Accumulat
   // Nobody has fetched the first block of a piece ahead; where rows are few that shows: two pieces a thread instead of
   // four.
   constexpr int64_t kFewRows = 32;
-  const int64_t pieces = 2 * pool_.num_threads();
+  const int64_t pieces = 2 * pool_.usable_threads();
   const int64_t grain = x.rows() <= kFewRows ? (w.num_panels() + pieces - 1) / pieces : 1;
   ForRange(w.num_panels(), grain, [&](int64_t first, int64_t count, int) {
     for (int64_t p = first; p < first + count; ++p) {
