@@ -165,6 +165,12 @@ class Backend {
   virtual void BeginBackward() {}
   virtual void EndBackward() {}
   virtual bool overlaps_backward() const { return false; }
+  // Or: a second backend over the same memory and matrices, on half of this one's cores, which takes calls from another
+  // thread. Null where there is none. While it works this one's share is a half.
+  virtual std::unique_ptr<Backend> CreateLane() { return nullptr; }
+  enum class Share { kNone, kHalf, kAll };
+  // Of its cores, for operations from the next on; with none they wait. Any thread may call it.
+  virtual void SetShare(Share share) {}
   // Runs `body`, whose calls are much the same each time with this key: a device may replay what they gave it to do,
   // with the new contents of spans and tensors. It notices where the calls differ. `body` may be called again, and
   // changes nothing else. Rows of decode are best padded to PaddedRows.

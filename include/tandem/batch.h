@@ -95,6 +95,10 @@ struct Batch {
   std::vector<ScoreRequest> scores;
   std::vector<PoolRequest> pools;
   std::vector<BackwardUnit> backward;  // in the order they run
+  // Backward runs beside the forward, on cores of its own where the backend has lanes, and goes on while the next
+  // iteration is made: what it has not done when the forward is through counts as skipped, and may be done when it
+  // comes again. False: it runs after the forward, and all of it.
+  bool backward_beside = false;
 
   int num_rows() const { return static_cast<int>(token_ids.size()); }
   bool empty() const { return spans.empty() && backward.empty(); }
@@ -106,8 +110,11 @@ struct StepResult {
   std::vector<TokenLogprobs> logprobs;  // [samples]; empty where nobody asks for any
   std::vector<TokenLogprobs> scores;    // [scores]
   std::vector<double> losses;           // [spans] sum of -log p(label) over the span's labelled rows; 0 for inference
-  int backward_skipped = 0;             // units at the end of batch.backward that did not run: they are offered again
-  absl::Status status;                  // an error of the device: everything of the batch is lost, all else here void
+  // What the time that this took says: the forward's and that of the units that ran; the forward's on half of the
+  // cores, with backward beside it all the time; or neither.
+  enum class Time { kOfAll, kOfForwardBeside, kMixed } time = Time::kOfAll;
+  int backward_skipped = 0;  // units at the end of batch.backward that did not run: they are offered again
+  absl::Status status;       // an error of the device: everything of the batch is lost, all else here void
 };
 
 }  // namespace tandem

@@ -15,6 +15,7 @@ struct Offer {
   SequenceId sequence = 0;
   SpanKind kind = SpanKind::kPrefill;
   int ready_rows = 0;      // the most it can use now; at least one
+  int rows_to_end = 0;     // training: that its forward has still to do, ready_rows included
   int first_position = 0;  // context before the first row, in tokens
   // KV blocks taken if any row is granted. In prefill: all that its rows need, once; then 0: it is admitted. A decode:
   // one where its next row begins a block. A training sequence: all it will ever need, once; then 0.

@@ -16,7 +16,7 @@ inline void Pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads) : limit_(num_threads) {
   CHECK_GE(num_threads, 1);
   for (int thread = 1; thread < num_threads; ++thread) {
     workers_.emplace_back([this, thread] { WorkerLoop(thread); });
@@ -30,11 +30,25 @@ ThreadPool::~ThreadPool() {
     epoch_.fetch_add(1);
   }
   wake_.notify_all();
+  limit_changed_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
+void ThreadPool::SetLimit(int threads) {
+  CHECK(threads >= 0 && threads <= num_threads()) << threads;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    limit_.store(threads);
+  }
+  limit_changed_.notify_all();
+}
+
 void ThreadPool::Run(int64_t count, Call call, const void* fn) {
-  if (workers_.empty() || count <= 1) {
+  if (limit_.load(std::memory_order_relaxed) == 0) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    limit_changed_.wait(lock, [&] { return limit_.load() > 0; });
+  }
+  if (limit_.load(std::memory_order_relaxed) == 1 || count <= 1) {
     for (int64_t i = 0; i < count; ++i) call(const_cast<void*>(fn), i, 0);
     return;
   }
@@ -72,9 +86,16 @@ void ThreadPool::Drain(int thread) {
   if (done > 0) done_.fetch_add(done, std::memory_order_release);
 }
 
+bool ThreadPool::WaitForTurn(int thread) {
+  if (thread < limit_.load(std::memory_order_relaxed)) return true;
+  std::unique_lock<std::mutex> lock(mutex_);
+  limit_changed_.wait(lock, [&] { return thread < limit_.load() || stop_.load(); });
+  return !stop_.load();
+}
+
 void ThreadPool::WorkerLoop(int thread) {
   uint64_t seen = 0;
-  while (true) {
+  while (WaitForTurn(thread)) {
     for (int spin = 0; spin < kSpins && epoch_.load(std::memory_order_acquire) == seen; ++spin) Pause();
     if (epoch_.load(std::memory_order_acquire) == seen) {
       std::unique_lock<std::mutex> lock(mutex_);
@@ -84,7 +105,7 @@ void ThreadPool::WorkerLoop(int thread) {
     }
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load()) return;
-    Drain(thread);
+    if (thread < limit_.load(std::memory_order_relaxed)) Drain(thread);
   }
 }
 

@@ -6,6 +6,7 @@
 // 152 at 8).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -26,6 +27,11 @@ class ThreadPool {
 
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
+  // From the next loop on at most `threads` of them take part; 0: loops wait until some may. Any thread may call it.
+  void SetLimit(int threads);
+  // For how many threads a loop is best cut up now; at least 1.
+  int usable_threads() const { return std::max(1, limit_.load(std::memory_order_relaxed)); }
+
   // Calls fn(index, thread) for each index in [0, count); returns when all are done. Indices are handed out in order,
   // one at a time. Not reentrant; one caller at a time.
   template <typename Fn>
@@ -40,6 +46,8 @@ class ThreadPool {
   void Run(int64_t count, Call call, const void* fn);
   void Drain(int thread);
   void WorkerLoop(int thread);
+  // Until it is below the limit; false where the pool ends.
+  bool WaitForTurn(int thread);
 
   // The current loop: written by the caller while no ticket is out, read by holders of a ticket only.
   Call call_ = nullptr;
@@ -51,6 +59,8 @@ class ThreadPool {
 
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::atomic<int> limit_;                 // written under the mutex
+  std::condition_variable limit_changed_;  // what the limit keeps from working waits here, and costs no loop a wake-up
   std::atomic<int> sleeping_{0};
   std::vector<std::thread> workers_;
 };

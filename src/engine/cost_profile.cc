@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -61,8 +62,9 @@ void SaveCostModel(const std::string& path, const CostModel& model) {
   if (!status.ok()) LOG_WARN("cost model: {}", status.ToString());
 }
 
-IdleProfile::IdleProfile(const Prober::Parts& parts, const ProbeLimits& limits, absl::Duration limit)
-    : prober_(parts, limits), probes_(ProfileProbes(limits)), limit_(limit) {}
+IdleProfile::IdleProfile(const Prober::Parts& parts, const ProbeLimits& limits, std::vector<Probe> probes,
+                         absl::Duration limit)
+    : prober_(parts, limits), probes_(std::move(probes)), limit_(limit) {}
 
 void IdleProfile::RunNext(CostModel& model) {
   const Probe& probe = probes_[next_];
@@ -70,7 +72,7 @@ void IdleProfile::RunNext(CostModel& model) {
   // A guess that has seen nothing says nothing about how long the first one takes.
   if (next_ > 0 && model.Predict(features) > kLongestProbe) return Advance();
   const absl::StatusOr<absl::Duration> took = prober_.Run(probe);
-  if (!took.ok()) return Advance();  // the pool is full of what is cached; the next one may be smaller
+  if (!took.ok()) return Advance();  // e.g. the pool is full of what is cached; the next one may be smaller
   spent_ += *took;
   if (runs_ > 0) least_ = runs_ == 1 ? *took : std::min(least_, *took);
   if (++runs_ < (next_ == 0 ? kFirstRuns : kRuns)) return;

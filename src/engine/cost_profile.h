@@ -26,7 +26,7 @@ void SaveCostModel(const std::string& path, const CostModel& model);
 class IdleProfile {
  public:
   // Ends when the runs have taken `limit` together.
-  IdleProfile(const Prober::Parts& parts, const ProbeLimits& limits, absl::Duration limit);
+  IdleProfile(const Prober::Parts& parts, const ProbeLimits& limits, std::vector<Probe> probes, absl::Duration limit);
 
   bool done() const { return next_ == probes_.size(); }
   size_t probes_done() const { return next_; }

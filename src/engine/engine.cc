@@ -174,7 +174,7 @@ void Engine::Drain(absl::Duration grace, std::string_view reason) {
   });
   commands_.Close();
   if (step_thread_.joinable()) step_thread_.join();
-  if (cost_source_ != "guess") SaveCostModel(cost_path_, *cost_);
+  if (cost_source_ != "guess") SaveCostModels();
 }
 
 absl::Status Engine::CheckRequest(const GenerateRequest& request) const {

@@ -102,6 +102,8 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   absl::Status CheckRequest(const GenerateRequest& request) const;
   absl::Status CreateScheduler();
   absl::Status CreateCostModel();
+  void StartProfile();
+  void SaveCostModels() const;
   // A run of the profile, where it is not through yet; false where it is.
   bool Profile();
   std::string CostModelState() const;
@@ -131,8 +133,10 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::unique_ptr<InferenceSource> inference_;
   std::unique_ptr<TrainingSource> training_;
   std::unique_ptr<CostModel> cost_;
-  std::string cost_path_, cost_source_;
+  std::unique_ptr<CostModel> beside_;  // of the forward beside backward; null where the backend has no lane
+  std::string cost_path_, beside_path_, cost_source_;
   std::unique_ptr<IdleProfile> profile_;  // null when it is through
+  bool profiles_beside_ = false;          // it is the second one
   std::unique_ptr<Scheduler> scheduler_;
 
   CommandQueue commands_;

@@ -20,6 +20,7 @@ void Engine::CreateTraining() {
                                                                      .io = io_.get(),
                                                                      .adapters_dir = options_.adapters_directory,
                                                                      .base_model = options_.model_path},
+                                                     .settle_backward = [this] { model_->SettleBackward(); },
                                                      .options = options_.training});
 }
 

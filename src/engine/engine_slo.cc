@@ -14,23 +14,37 @@ std::string Ms(absl::Duration duration) {
   return absl::StrFormat("%.1f ms", absl::ToDoubleMilliseconds(duration));
 }
 
+absl::Status LoadInto(const std::string& path, CostModel& model) {
+  ASSIGN_OR_RETURN(model, LoadCostModel(path));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Engine::CreateCostModel() {
   cost_source_ = "guess";
+  cost_ = std::make_unique<CostModel>(ShapeOf(desc(), model_->weight_dtype()));
+  if (model_->has_lane()) beside_ = std::make_unique<CostModel>(*cost_);
   if (!options_.cost_directory.empty()) {
-    cost_path_ = CostModelPath(options_.cost_directory, options_.model_path, desc(), backend_->name(),
-                               std::string(Name(model_->weight_dtype())));
-    absl::StatusOr<CostModel> saved = LoadCostModel(cost_path_);
-    if (saved.ok()) {
-      cost_ = std::make_unique<CostModel>(*std::move(saved));
+    const auto path_for = [&](const std::string& device) {
+      return CostModelPath(options_.cost_directory, options_.model_path, desc(), device,
+                           std::string(Name(model_->weight_dtype())));
+    };
+    cost_path_ = path_for(backend_->name());
+    beside_path_ = path_for(backend_->name() + ", beside backward");
+    absl::Status status = LoadInto(cost_path_, *cost_);
+    if (status.ok() && beside_ != nullptr) status = LoadInto(beside_path_, *beside_);
+    if (status.ok()) {
       cost_source_ = "file";
       return absl::OkStatus();
     }
-    if (!absl::IsNotFound(saved.status())) LOG_WARN("{}; profiling again", std::string(saved.status().message()));
+    if (!absl::IsNotFound(status)) LOG_WARN("{}; profiling again", std::string(status.message()));
   }
-  cost_ = std::make_unique<CostModel>(ShapeOf(desc(), model_->weight_dtype()));
-  if (options_.profile_limit <= absl::ZeroDuration()) return absl::OkStatus();
+  if (options_.profile_limit > absl::ZeroDuration()) StartProfile();
+  return absl::OkStatus();
+}
+
+void Engine::StartProfile() {
   const int pool_tokens = pool_->num_blocks() * pool_->block_size();
   ProbeLimits limits{.max_rows = options_.scheduler.max_batch_rows};
   limits.max_context = std::min({limits.max_context, max_context(), pool_tokens});
@@ -38,23 +52,34 @@ absl::Status Engine::CreateCostModel() {
   limits.max_backward_rows = std::min(options_.training.backward_window, limits.max_trained);
   profile_ = std::make_unique<IdleProfile>(
       Prober::Parts{.model = model_.get(), .backend = backend_.get(), .pool = pool_.get(), .adapters = adapters_.get()},
-      limits, options_.profile_limit);
-  return absl::OkStatus();
+      limits, profiles_beside_ ? BesideProbes(limits) : ProfileProbes(limits), options_.profile_limit);
 }
 
 bool Engine::Profile() {
   if (profile_ == nullptr) return false;
-  profile_->RunNext(*cost_);
+  profile_->RunNext(profiles_beside_ ? *beside_ : *cost_);
   if (!profile_->done()) return true;
   profile_.reset();
+  if (beside_ != nullptr && !profiles_beside_) {
+    *beside_ = cost_->Unscaled();
+    profiles_beside_ = true;
+    StartProfile();
+    return true;
+  }
   cost_source_ = "profile";
-  SaveCostModel(cost_path_, *cost_);
+  SaveCostModels();
   StepFeatures one;
   one.AddSpan(SpanKind::kDecode, 1, 0);
   one.samples = 1;
   LOG_INFO("cost model: profiled; a decode takes {:.2f} ms, a row beyond {:.3f} ms", 1e3 * cost_->Seconds(one),
            1e3 * cost_->SecondsPerRow());
+  if (beside_ != nullptr) LOG_INFO("cost model: beside backward a decode takes {:.2f} ms", 1e3 * beside_->Seconds(one));
   return true;
+}
+
+void Engine::SaveCostModels() const {
+  SaveCostModel(cost_path_, *cost_);
+  if (beside_ != nullptr) SaveCostModel(beside_path_, *beside_);
 }
 
 std::string Engine::CostModelState() const {
@@ -71,7 +96,8 @@ absl::Status Engine::CreateScheduler() {
                                                           .num_layers = desc().num_layers,
                                                           .options = options_.scheduler,
                                                           .policy = policy,
-                                                          .cost = cost_.get()});
+                                                          .cost = cost_.get(),
+                                                          .beside = beside_.get()});
   const absl::MutexLock lock(&status_mutex_);
   status_.scheduler.policy = options_.policy;
   return absl::OkStatus();
@@ -130,7 +156,7 @@ void Engine::PublishIteration(const IterationReport& report) {
   status.outliers += report.outlier ? 1 : 0;
   constexpr double kDecay = 1.0 / 100;
   status.planning_us += kDecay * (absl::ToDoubleMicroseconds(report.planning) - status.planning_us);
-  status.mean_error = cost_->mean_error();
+  status.mean_error = scheduler_->mean_error();
   status.headroom = cost_->headroom();
 }
 

@@ -9,7 +9,8 @@
 namespace tandem {
 namespace {
 
-constexpr int kProbeRank = 16;  // of the adapter that training probes run with: JobSpec's default
+constexpr int kProbeRank = 16;   // of the adapter that training probes run with: JobSpec's default
+constexpr int kBesideRows = 32;  // of the units beside a probe: the next one waits for the rest of one of them
 
 }  // namespace
 
@@ -39,13 +40,25 @@ Prober::~Prober() {
 absl::StatusOr<absl::Duration> Prober::Run(const Probe& probe) {
   int tokens = 1;
   for (const Probe::Rows& span : probe.spans) tokens = std::max(tokens, span.first_position + span.num_rows);
-  for (const TokenWindow& unit : probe.units) tokens = std::max(tokens, unit.end);
+  for (const TokenWindow& unit : UnitsOf(probe)) tokens = std::max(tokens, unit.end);
   CHECK_LE(tokens, limits_.max_context);
   ASSIGN_OR_RETURN(const BlockTable blocks, parts_.pool->Allocate(static_cast<int>(parts_.pool->BlocksFor(tokens))));
   const Batch batch = MakeBatch(probe, blocks.blocks());
   const absl::Time begin = absl::Now();
-  parts_.model->Run(batch);
-  return absl::Now() - begin;
+  const StepResult result = parts_.model->Run(batch);
+  const absl::Duration took = absl::Now() - begin;
+  parts_.model->SettleBackward();
+  if (probe.beside && result.time != StepResult::Time::kOfForwardBeside) {
+    return absl::FailedPreconditionError("backward was through before the forward");
+  }
+  return took;
+}
+
+// Beside what is to be timed: one of each layer, about as much as a forward of as many rows on half of the cores.
+std::vector<TokenWindow> Prober::UnitsOf(const Probe& probe) const {
+  if (!probe.beside) return probe.units;
+  const TokenWindow window{0, std::min({kBesideRows, limits_.max_backward_rows, limits_.max_trained})};
+  return std::vector<TokenWindow>(static_cast<size_t>(parts_.model->desc().num_layers), window);
 }
 
 // All sequences share the blocks: what they hold does not change what reading and writing them costs. Nor does it that
@@ -69,10 +82,13 @@ Batch Prober::MakeBatch(const Probe& probe, std::span<const BlockId> blocks) {
       batch.samples.push_back({.sequence = batch.spans.back().sequence, .row = batch.num_rows() - 1});
     }
   }
-  for (const TokenWindow& window : probe.units) {
+  const int layers = parts_.model->desc().num_layers;
+  batch.backward_beside = probe.beside;
+  int unit = 0;
+  for (const TokenWindow& window : UnitsOf(probe)) {
     batch.backward.push_back({.job = 1,
                               .sequence = 1,
-                              .layer = parts_.model->desc().num_layers / 2,
+                              .layer = layers - 1 - unit++ % layers,
                               .window = window,
                               .adapter = adapter_,
                               .blocks = blocks,

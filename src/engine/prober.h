@@ -27,10 +27,12 @@ class Prober {
 
   const ProbeLimits& limits() const { return limits_; }
 
-  // What the model took for it. RESOURCE_EXHAUSTED where the pool has no room for its sequence.
+  // What the model took for it. RESOURCE_EXHAUSTED where the pool has no room for its sequence, FAILED_PRECONDITION
+  // where backward was through before what was to be timed beside it.
   absl::StatusOr<absl::Duration> Run(const Probe& probe);
 
  private:
+  std::vector<TokenWindow> UnitsOf(const Probe& probe) const;
   Batch MakeBatch(const Probe& probe, std::span<const BlockId> blocks);
 
   const Parts parts_;

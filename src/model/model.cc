@@ -81,13 +81,21 @@ Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, 
       hidden_(backend, activations_, {options.max_batch_rows, desc_.hidden}),
       dhead_(backend, activations_, {options.max_batch_rows, desc_.embedding_width}),
       logits_(backend, DType::kF32, {kLogitsChunk, desc_.vocab}) {
-  if (backend.overlaps_backward()) backward_scratch_.emplace(backend, desc_, activations_, options.max_batch_rows);
+  std::unique_ptr<Backend> lane = backend.CreateLane();
+  if (backend.overlaps_backward() || lane != nullptr) {
+    backward_scratch_.emplace(backend, desc_, activations_, options.max_batch_rows);
+  }
+  if (lane == nullptr) return;
+  lane_ = std::make_unique<BackwardLane>(backend, std::move(lane), [this](Backend& backend, const BackwardUnit& unit) {
+    DecoderBackward(context(backend), unit, *backward_scratch_);
+  });
 }
 
 Model::InFlight Model::Launch(const Batch& batch) {
   CHECK_LE(batch.num_rows(), hidden_.shape()[0]);
   InFlight step;
   step.row_losses.resize(batch.num_rows());
+  BeginBackward(batch);
   if (batch.num_rows() == 0) return step;
   RunForward(batch);
   Sample(batch, step.result);
@@ -100,7 +108,7 @@ Model::InFlight Model::Launch(const Batch& batch) {
 }
 
 void Model::LaunchBackward(const Batch& batch, const std::atomic<bool>* yield, InFlight& step) {
-  step.result.backward_skipped = static_cast<int>(batch.backward.size()) - RunBackward(batch.backward, yield);
+  EndBackward(batch, yield, step.result);
   backend_.EndStep();
 }
 
@@ -137,14 +145,43 @@ void Model::RunForward(const Batch& batch) {
                        [&] { DecoderForward(context(), padded, scratch_, hidden_.view().Rows(0, padded_rows)); });
 }
 
+void Model::BeginBackward(const Batch& batch) {
+  if (lane_ == nullptr) return;
+  if (batch.backward_beside && batch.num_rows() > 0) {
+    lane_->Give(batch.backward);
+  } else {
+    lane_->Pause();
+  }
+}
+
+void Model::EndBackward(const Batch& batch, const std::atomic<bool>* yield, StepResult& result) {
+  int ran = 0;
+  if (lane_ != nullptr && batch.backward_beside && batch.num_rows() > 0) {
+    const BackwardLane::Progress progress = lane_->Report();
+    ran = progress.done;
+    result.time = progress.ran_dry ? StepResult::Time::kMixed : StepResult::Time::kOfForwardBeside;
+  } else if (!batch.backward.empty()) {
+    // What was begun beside an earlier iteration is part of this one's time, and nobody knows how much of it.
+    const bool settled = lane_ == nullptr || lane_->settled();
+    if (!settled) result.time = StepResult::Time::kMixed;
+    if (settled || lane_->Settle(yield)) ran = RunBackward(batch.backward, yield);
+  }
+  result.backward_skipped = static_cast<int>(batch.backward.size()) - ran;
+}
+
+void Model::SettleBackward() {
+  if (lane_ != nullptr) lane_->Settle();
+}
+
 int Model::RunBackward(std::span<const BackwardUnit> units, const std::atomic<bool>* yield) {
   int ran = 0;
   for (const BackwardUnit& unit : units) {
     if (yield != nullptr && yield->load(std::memory_order_relaxed)) break;
+    ++ran;
+    if (unit.tape->RanBackward(unit)) continue;
     backend_.BeginBackward();
     DecoderBackward(context(), unit, backward_scratch_.has_value() ? *backward_scratch_ : scratch_);
     backend_.EndBackward();
-    ++ran;
   }
   return ran;
 }

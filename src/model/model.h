@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "adapter/adapter_store.h"
+#include "model/backward_lane.h"
 #include "model/decoder.h"
 #include "model/description.h"
 #include "tandem/load_progress.h"
@@ -49,6 +50,12 @@ class Model {
   // All three.
   StepResult Run(const Batch& batch, const std::atomic<bool>* yield = nullptr);
 
+  // Whether the backend has a lane for Batch::backward_beside.
+  bool has_lane() const { return lane_ != nullptr; }
+  // Returns when no backward unit is under way any more: before what units borrow may go, their jobs' gradients and
+  // adapters included.
+  void SettleBackward();
+
   // Logits [num_rows, vocab] of every row of the batch, which holds no training: for tests and tools.
   Tensor Logits(const Batch& batch);  // on the host
 
@@ -60,7 +67,8 @@ class Model {
  private:
   Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, Backend& backend,
         const AdapterStore& adapters);
-  DecoderContext context() { return {backend_, desc_, weights_, kv_, adapters_, rope_tables_}; }
+  DecoderContext context() { return context(backend_); }
+  DecoderContext context(Backend& backend) { return {backend, desc_, weights_, kv_, adapters_, rope_tables_}; }
   LmHead head() const { return {weights_.head(), desc_.logit_soft_cap}; }
   // What the head reads: [rows, embedding_width], through the final norm and projection where there are such.
   TensorView HeadInput(const TensorView& hidden);
@@ -76,6 +84,9 @@ class Model {
   // Losses of a training or evaluation span's rows, good when the step is over.
   void Loss(const Span& span, const Batch& batch, std::span<double> losses);
   void RunForward(const Batch& batch);
+  // Before and after the forward of `batch`. The latter says how many units are through and what the time says.
+  void BeginBackward(const Batch& batch);
+  void EndBackward(const Batch& batch, const std::atomic<bool>* yield, StepResult& result);
   int RunBackward(std::span<const BackwardUnit> units, const std::atomic<bool>* yield);  // how many ran
 
   const ModelDesc desc_;
@@ -92,6 +103,7 @@ class Model {
   DeviceTensor hidden_;                             // [max_batch_rows, hidden]
   DeviceTensor dhead_;                              // [max_batch_rows, embedding_width]; the gradient of HeadInput
   DeviceTensor logits_;                             // [rows of a chunk, vocab] f32
+  std::unique_ptr<BackwardLane> lane_;              // null where the backend has none; ends before all above
 };
 
 }  // namespace tandem

@@ -52,6 +52,8 @@ void Tape::Begin(int length, const std::vector<LayerGradients>* gradients) {
   CHECK_LE(length, dhidden_.shape()[0]);
   CHECK_EQ(gradients->size(), layers_.size());
   length_ = length;
+  last_layer_ = static_cast<int>(layers_.size());
+  last_begin_ = 0;
   gradients_ = gradients;
 }
 

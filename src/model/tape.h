@@ -11,6 +11,7 @@
 #include "backend/device_tensor.h"
 #include "model/description.h"
 #include "tandem/backend.h"
+#include "tandem/batch.h"
 #include "tandem/linears.h"
 
 namespace tandem {
@@ -47,10 +48,17 @@ class Tape {
   DeviceTensor& dv() { return dv_; }
   const std::vector<LayerGradients>& gradients() const { return *gradients_; }
   int length() const { return length_; }
+
+  // Units that ran before their job was told (model/backward_lane.h). They run in a fixed order: the last one says it.
+  void NoteBackward(const BackwardUnit& unit) { last_layer_ = unit.layer, last_begin_ = unit.window.begin; }
+  bool RanBackward(const BackwardUnit& unit) const {
+    return unit.layer > last_layer_ || (unit.layer == last_layer_ && unit.window.begin >= last_begin_);
+  }
   static size_t BytesFor(const ModelDesc& desc, DType activations, int max_length);
 
  private:
   int length_ = 0;
+  int last_layer_ = 0, last_begin_ = 0;  // of the unit noted last; after Begin: beyond all
   std::vector<Layer> layers_;
   DeviceTensor dhidden_, dk_, dv_;
   const std::vector<LayerGradients>* gradients_ = nullptr;

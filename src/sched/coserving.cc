@@ -20,6 +20,7 @@ void PlanTraining(const SchedulerOptions& options, const SchedulerInput& input, 
   const bool beside_inference = !plan.inference.spans.empty();
   const int rows = std::min(left.rows, beside_inference ? options.training_rows_beside_inference : left.rows);
   PlanTrainingRows(spans, input.training.backward, rows, input.num_layers, plan.training);
+  plan.backward_beside = true;
 }
 
 }  // namespace

@@ -122,6 +122,12 @@ CostModel::Theta CostModel::Features(const StepFeatures& f) {
   return features;
 }
 
+CostModel CostModel::Unscaled() const {
+  CostModel model(theta_, kGuessed);
+  model.scaled_ = false;
+  return model;
+}
+
 double CostModel::Seconds(const StepFeatures& features) const {
   const Theta f = Features(features);
   double seconds = 0;

@@ -57,6 +57,9 @@ class CostModel {
   double SecondsPerRow() const;
   double SecondsPerTrainedRow() const;
 
+  // The same shape on a machine that nobody has measured: the first iteration that is seen scales all of it again.
+  CostModel Unscaled() const;
+
   // One line of JSON with all of it but the filter's uncertainty. INVALID_ARGUMENT where the text is not from ToJson of
   // this version.
   std::string ToJson() const;

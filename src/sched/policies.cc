@@ -33,11 +33,13 @@ void AddTraining(const SchedulerOptions& options, const SchedulerInput& input, i
     Plan rest;
     AddTraining(options, WithoutPreempted(input, preempted), rows, blocks, rest);
     plan.training = std::move(rest.training);
+    plan.backward_beside = true;
     plan.training.preempted = preempted;
     return;
   }
   PlanTrainingRows(AdmitTraining(input.training.spans, TrainingBlocks(options, input, blocks)), input.training.backward,
                    rows, input.num_layers, plan.training);
+  plan.backward_beside = true;
 }
 
 bool HasTraining(const SchedulerInput& input) {

@@ -45,9 +45,12 @@ struct SchedulerInput {
   int num_layers = 0;  // of the model, >= 1
   absl::Time now;
   const CostModel* cost = nullptr;  // null: row budgets only
-  int64_t iteration = 0;            // number of this one
-  int starved_iterations = 0;       // in a row that had training on offer and ran none
-  absl::Duration outside;           // what an iteration takes beside the model: deciding, committing; on the mean
+  // The forward's cost beside backward, on half of the cores; null where the two have no lanes of their own.
+  const CostModel* beside = nullptr;
+  double lane_speed = 0.5;     // of backward there, as a share of what `cost` says
+  int64_t iteration = 0;       // number of this one
+  int starved_iterations = 0;  // in a row that had training on offer and ran none
+  absl::Duration outside;      // what an iteration takes beside the model: deciding, committing; on the mean
 };
 
 struct Plan {
@@ -55,6 +58,7 @@ struct Plan {
   Grants training;
   absl::Duration budget = absl::InfiniteDuration();  // that latency targets left for the iteration
   bool forced_unit = false;                          // training that fits into no budget was granted all the same
+  bool backward_beside = false;                      // see Batch
 };
 
 using Policy = Plan (*)(const SchedulerOptions& options, const SchedulerInput& input);

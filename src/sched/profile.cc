@@ -98,6 +98,23 @@ std::vector<Probe> ProfileProbes(const ProbeLimits& limits) {
   return list.Take();
 }
 
+std::vector<Probe> BesideProbes(const ProbeLimits& limits) {
+  ProbeList list(limits);
+  list.Decodes({1, 4, 16, 8, 2}, 64);
+  list.Training({8, 32});
+  list.Rows({2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 7, 10, 96, 128});
+  list.Decodes({32}, 64);
+  list.Training({16, 64});
+  std::mt19937_64 random(0);
+  std::vector<Probe> probes = list.Take();
+  for (int i = 0; i < kMixed; ++i) {
+    probes.push_back(DrawProbe(limits, random));
+    probes.back().units.clear();
+  }
+  for (Probe& probe : probes) probe.beside = true;
+  return probes;
+}
+
 Probe DrawProbe(const ProbeLimits& limits, std::mt19937_64& random) {
   const auto from = [&](int low, int high) { return low + static_cast<int>(random() % std::max(1, high - low + 1)); };
   const int context = std::min(limits.max_context, 512);

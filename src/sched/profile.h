@@ -18,7 +18,8 @@ struct Probe {
   };
   std::vector<Rows> spans;         // at most one of kTrainForward
   int samples = 0;                 // of the last rows of the first spans
-  std::vector<TokenWindow> units;  // of one layer
+  std::vector<TokenWindow> units;  // each of another layer
+  bool beside = false;             // the spans are timed beside backward on its lane; units is empty
 };
 
 struct ProbeLimits {
@@ -32,6 +33,9 @@ StepFeatures FeaturesOf(const Probe& probe);
 
 // The profile in the order in which it teaches most: each kind of work alone, coarsely and then finely; then mixed.
 std::vector<Probe> ProfileProbes(const ProbeLimits& limits);
+
+// The same for the forward beside backward: alone is known by then.
+std::vector<Probe> BesideProbes(const ProbeLimits& limits);
 
 // An iteration as they come: decodes, a prefill chunk, a training window, backward units, each there or not. What
 // held-out predictions are measured on.

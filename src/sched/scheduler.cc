@@ -1,13 +1,15 @@
 #include "sched/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 
 namespace tandem {
 namespace {
 
-constexpr double kOutsideDecay = 1.0 / 50;
+constexpr double kOutsideDecay = 1.0 / 50, kErrorDecay = 1.0 / 200, kLaneDecay = 1.0 / 50;
+constexpr double kLeastLaneSpeed = 0.1, kMostLaneSpeed = 4;
 constexpr absl::Duration kMostOutside = absl::Seconds(1);  // a clock that jumped says more
 
 int NumRows(const Grants& grants) {
@@ -33,6 +35,8 @@ Batch Scheduler::Next(absl::Time now) {
                              .num_layers = parts_.num_layers,
                              .now = now,
                              .cost = parts_.cost,
+                             .beside = parts_.beside,
+                             .lane_speed = lane_speed_,
                              .iteration = iteration_++,
                              .starved_iterations = starved_iterations_,
                              .outside = outside_};
@@ -49,6 +53,7 @@ Batch Scheduler::Next(absl::Time now) {
   }
   parts_.inference->Emit(plan.inference, batch);
   parts_.training->Emit(training, batch);
+  batch.backward_beside = plan.backward_beside;
   CHECK_EQ(batch.num_rows(), NumRows(plan.inference) + NumRows(plan.training)) << "a source emitted other than granted";
   CHECK_EQ(batch.labels.size(), batch.token_ids.size());
   if (!batch.empty()) planned_.push_back({.budget = plan.budget, .forced_unit = plan.forced_unit});
@@ -71,21 +76,40 @@ const IterationReport& Scheduler::Observe(const Batch& batch, const StepResult& 
   report_ = planned_.front();
   planned_.pop_front();
   const int units = static_cast<int>(batch.backward.size()) - result.backward_skipped;
-  const StepFeatures features = FeaturesOf(batch, units);
+  const StepFeatures all = FeaturesOf(batch, units);
   for (const Span& span : batch.spans) {
     int& rows = span.kind == SpanKind::kDecode    ? report_.decode_rows
                 : span.kind == SpanKind::kPrefill ? report_.prefill_rows
                                                   : report_.training_rows;
     rows += span.num_rows;
   }
-  report_.backward_rows = static_cast<int64_t>(features.backward_rows);
-  report_.backward_skipped = result.backward_skipped;
+  report_.backward_rows = static_cast<int64_t>(all.backward_rows);
+  report_.backward_skipped = batch.backward_beside ? 0 : result.backward_skipped;
   report_.planning = planning;
   report_.measured = measured;
-  if (parts_.cost == nullptr || features.empty() || !result.status.ok()) return report_;
-  report_.predicted = parts_.cost->Predict(features);
-  report_.outlier = parts_.cost->Observe(features, measured) == CostModel::Observed::kOutlier;
+  if (!result.status.ok()) return report_;
+  if (result.time == StepResult::Time::kOfAll) {
+    if (parts_.cost != nullptr && !all.empty()) Learn(*parts_.cost, all);
+  } else if (result.time == StepResult::Time::kOfForwardBeside && parts_.beside != nullptr) {
+    Learn(*parts_.beside, FeaturesOf(batch, 0));
+    LearnLaneSpeed(BackwardFeatures(batch, units));
+  }
   return report_;
+}
+
+void Scheduler::Learn(CostModel& cost, const StepFeatures& features) {
+  report_.predicted = cost.Predict(features);
+  report_.outlier = cost.Observe(features, report_.measured) == CostModel::Observed::kOutlier;
+  const double error = std::abs(absl::FDivDuration(report_.measured, report_.predicted) - 1);
+  mean_error_ += kErrorDecay * (std::min(error, 1.0) - mean_error_);
+}
+
+void Scheduler::LearnLaneSpeed(const StepFeatures& backward) {
+  const double done = backward.empty() ? 0 : parts_.cost->Seconds(backward);
+  const double took = absl::ToDoubleSeconds(report_.measured + outside_);
+  // Over more than an iteration: a unit may take longer than one.
+  lane_speed_ += kLaneDecay * (std::min(done / took, kMostLaneSpeed) - lane_speed_);
+  lane_speed_ = std::max(lane_speed_, kLeastLaneSpeed);
 }
 
 }  // namespace tandem

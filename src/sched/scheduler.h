@@ -19,14 +19,15 @@ struct SchedulerParts {
   int num_layers = 0;
   SchedulerOptions options;  // valid (ValidateSchedulerOptions)
   Policy policy = &PlanCoserving;
-  CostModel* cost = nullptr;  // null: no times are predicted
+  CostModel* cost = nullptr;    // null: no times are predicted
+  CostModel* beside = nullptr;  // of the forward beside backward (SchedulerInput); null where there are no lanes
 };
 
 // One iteration as it was planned and as it came.
 struct IterationReport {
   int decode_rows = 0, prefill_rows = 0, training_rows = 0;
   int64_t backward_rows = 0;           // rows times layers
-  int backward_skipped = 0;            // units given back
+  int backward_skipped = 0;            // units given back because a request arrived
   absl::Duration planning;             // what deciding took, the sources' offers included; by Observe's caller
   absl::Duration predicted, measured;  // of what ran; predicted is 0 without a cost model
   absl::Duration budget = absl::InfiniteDuration();  // that latency targets left
@@ -55,13 +56,22 @@ class Scheduler {
 
   const IterationReport& last() const { return report_; }
   const CostModel* cost() const { return parts_.cost; }
+  // Mean of |measured - predicted| / predicted, exponentially weighted over some 200 iterations.
+  double mean_error() const { return mean_error_; }
 
  private:
+  // The cost model learns from an iteration, and the report says what it had predicted.
+  void Learn(CostModel& cost, const StepFeatures& features);
+  // How far backward came beside an iteration that it ran beside all the time.
+  void LearnLaneSpeed(const StepFeatures& backward);
+
   const SchedulerParts parts_;
   int64_t iteration_ = 0;
   int starved_iterations_ = 0;
   absl::Duration outside_;               // mean of planning and committing
   std::deque<IterationReport> planned_;  // and not observed
+  double lane_speed_ = 0.5;              // see SchedulerInput
+  double mean_error_ = 0.1;
   IterationReport report_;
 };
 

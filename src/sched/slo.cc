@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "base/check.h"
 #include "sched/admission.h"
+#include "sched/beside.h"
 #include "sched/training_rows.h"
 
 namespace tandem {
@@ -213,6 +214,7 @@ void PlanTrainingInTime(const SchedulerOptions& options, const SchedulerInput& i
   if (spans.empty() && backward.empty()) return;
 
   const double time = budget - absl::ToDoubleSeconds(input.outside);
+  if (PlanTrainingBeside(input, inference, time, spans, rows, plan)) return;
   TrainingPlan training(*input.cost, inference, time / (1 + input.cost->headroom()));
   std::vector<int> forward(spans.size(), 0);
   const auto add_forward = [&](double dearest) {

@@ -1,6 +1,7 @@
 #include "sched/step_features.h"
 
 #include <algorithm>
+#include <span>
 
 namespace tandem {
 namespace {
@@ -14,6 +15,12 @@ template <size_t N>
 void AddAt(const KnotPosition& at, std::array<double, N>& weights) {
   weights[at.low] += at.low_weight;
   if (at.high_weight != 0) weights[at.low + 1] += at.high_weight;
+}
+
+void AddUnits(const Batch& batch, int num_units, StepFeatures& features) {
+  for (const BackwardUnit& unit : std::span(batch.backward).first(static_cast<size_t>(num_units))) {
+    features.AddBackward(unit.window.num_rows(), unit.window.begin);
+  }
 }
 
 }  // namespace
@@ -48,10 +55,13 @@ StepFeatures FeaturesOf(const Batch& batch, int num_units) {
         std::count_if(first, first + span.num_rows, [](int32_t label) { return label != kIgnoredLabel; })));
   }
   features.samples = static_cast<double>(batch.samples.size());
-  for (int i = 0; i < num_units; ++i) {
-    features.AddBackward(batch.backward[static_cast<size_t>(i)].window.num_rows(),
-                         batch.backward[static_cast<size_t>(i)].window.begin);
-  }
+  AddUnits(batch, num_units, features);
+  return features;
+}
+
+StepFeatures BackwardFeatures(const Batch& batch, int num_units) {
+  StepFeatures features;
+  AddUnits(batch, num_units, features);
   return features;
 }
 

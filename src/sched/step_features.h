@@ -58,5 +58,6 @@ struct StepFeatures {
 
 // Of a batch of which the first `num_units` backward units run.
 StepFeatures FeaturesOf(const Batch& batch, int num_units);
+StepFeatures BackwardFeatures(const Batch& batch, int num_units);  // of these units alone
 
 }  // namespace tandem

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <optional>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
@@ -16,7 +17,7 @@ namespace tandem::sim {
 namespace {
 
 struct CommandLine {
-  std::string cost, trace;
+  std::string cost, beside, trace;
   std::vector<std::string> policies = PolicyNames();
   ArrivalOptions arrivals;
   SimulationOptions simulation;
@@ -48,10 +49,20 @@ nlohmann::ordered_json ToJson(const std::string& policy, const SimulationResult&
           {"prediction_error", r.mean_error}};
 }
 
+absl::StatusOr<CostModel> ReadCost(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  absl::StatusOr<CostModel> cost = CostModel::FromJson(text);
+  if (!cost.ok()) return Annotate(cost.status(), path);
+  return cost;
+}
+
 absl::Status Run(CommandLine line) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(line.cost));
-  const absl::StatusOr<CostModel> cost = CostModel::FromJson(text);
-  if (!cost.ok()) return Annotate(cost.status(), line.cost);
+  ASSIGN_OR_RETURN(const CostModel cost, ReadCost(line.cost));
+  std::optional<CostModel> beside;
+  if (!line.beside.empty()) {
+    ASSIGN_OR_RETURN(beside, ReadCost(line.beside));
+    line.simulation.beside = &*beside;
+  }
   line.arrivals.duration = absl::Seconds(line.duration_s);
   std::vector<TraceRequest> trace = DrawTrace(line.arrivals);
   if (!line.trace.empty()) {
@@ -73,7 +84,7 @@ absl::Status Run(CommandLine line) {
   }
   for (const std::string& name : line.policies) {
     ASSIGN_OR_RETURN(const Policy policy, PolicyNamed(name));
-    const SimulationResult r = Simulate(*cost, policy, trace, options);
+    const SimulationResult r = Simulate(cost, policy, trace, options);
     if (line.json) {
       std::cout << ToJson(name, r).dump() << "\n";
       continue;
@@ -93,6 +104,11 @@ int Main(int argc, char** argv) {
   app.add_option("--cost", line.cost, "A cost model that tandemd left under <state_dir>/cost")
       ->required()
       ->type_name("FILE");
+  app.add_option("--beside", line.beside, "Its twin for the forward beside backward; default: no cores for that")
+      ->type_name("FILE");
+  app.add_option("--lane-speed", sim.lane_speed, "Of backward there, as a share of alone")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--trace", line.trace, "CSV or JSON lines of arrival, prompt and output tokens; else drawn")
       ->type_name("FILE");
   app.add_option("--policies", line.policies, "Which; default all")->delimiter(',');

@@ -25,6 +25,10 @@ struct SimulationOptions {
   absl::Duration limit = absl::Hours(1);          // the simulation ends then, served or not
   uint64_t seed = 1;
   const CostModel* believed = nullptr;  // what the scheduler starts from; null: what iterations take
+  // Of a machine where backward has cores of its own: what the forward takes beside it; null: it has none. What
+  // backward gets done there meanwhile, as a share of what it does alone.
+  const CostModel* beside = nullptr;
+  double lane_speed = 0.55;
 };
 
 struct SimulationResult {

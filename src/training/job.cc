@@ -40,6 +40,7 @@ TrainingJob::TrainingJob(JobId id, PreparedJob prepared, const TrainingParts& pa
       prepared_(std::move(prepared)),
       schedule_(prepared_.spec.hyperparameters, static_cast<int64_t>(prepared_.dataset.samples.size())),
       registry_(parts.registry),
+      settle_backward_(parts.settle_backward),
       trainer_(std::exchange(prepared_.weights, {}), parts.backend, parts.publication.store),
       publisher_(parts.publication, id, prepared_.spec.adapter_name),
       pipeline_(PipelineOptionsOf(id, parts, trainer_.lowest_layer()), MakeTapes(prepared_, parts),

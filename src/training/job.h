@@ -1,6 +1,7 @@
 // One running job: takes its samples through the pipeline, step by step, and the optimizer at the end of each step.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct TrainingParts {
   SequenceIds* sequence_ids = nullptr;
   JobRegistry* registry = nullptr;
   Publisher::Parts publication;  // its registry is this one
+  // Returns when none of their backward units is under way any more.
+  std::function<void()> settle_backward = [] {};
   TrainingOptions options;
 };
 
@@ -46,6 +49,9 @@ class TrainingJob {
 
   // Begins the first step; marks the job running.
   TrainingJob(JobId id, PreparedJob prepared, const TrainingParts& parts);
+  TrainingJob(const TrainingJob&) = delete;
+  TrainingJob& operator=(const TrainingJob&) = delete;
+  ~TrainingJob() { settle_backward_(); }
 
   JobId id() const { return id_; }
   void AppendOffers(Offers& offers) const { pipeline_.AppendOffers(offers); }
@@ -54,7 +60,10 @@ class TrainingJob {
   bool Emit(const BackwardGrant& grant, Batch& batch) { return pipeline_.Emit(grant, trainer_.adapter(), batch); }
 
   // False where the sequence is not this job's.
-  bool Preempt(SequenceId sequence) { return pipeline_.Preempt(sequence); }
+  bool Preempt(SequenceId sequence) {
+    settle_backward_();
+    return pipeline_.Preempt(sequence);
+  }
 
   // Its own spans and units of the batch, but for the skipped ones, are on their way.
   void Launched(const Batch& batch, int backward_skipped);
@@ -79,6 +88,7 @@ class TrainingJob {
   PreparedJob prepared_;  // its weights have moved to the trainer
   const Schedule schedule_;
   JobRegistry* const registry_;
+  const std::function<void()> settle_backward_;
   LoraTrainer trainer_;
   Publisher publisher_;
   SamplePipeline pipeline_;

@@ -43,6 +43,7 @@ void SamplePipeline::AppendOffers(Offers& offers) const {
         {.sequence = run.id,
          .kind = SpanKind::kTrainForward,
          .ready_rows = std::min(options_.forward_window, run.next_end() - run.kv_rows),
+         .rows_to_end = run.num_rows() - run.kv_rows,
          .first_position = run.kv_rows,
          .blocks_to_reserve = run.blocks.empty() ? static_cast<int>(pool_->BlocksFor(run.num_rows())) : 0,
          .priority = options_.priority,

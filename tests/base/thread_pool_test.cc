@@ -4,6 +4,7 @@
 #include <barrier>
 #include <cstdint>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -55,6 +56,34 @@ TEST_P(ThreadPoolTest, AllThreadsWorkAtTheSameTime) {
   ThreadPool pool(GetParam());
   std::barrier all(pool.num_threads());
   pool.For(pool.num_threads(), [&](int64_t, int) { all.arrive_and_wait(); });  // hangs where one is missing
+}
+
+TEST_P(ThreadPoolTest, ALimitKeepsTheOthersOut) {
+  ThreadPool pool(GetParam());
+  for (int limit = pool.num_threads(); limit >= 1; --limit) {
+    pool.SetLimit(limit);
+    std::atomic<int> at_work = 0, most = 0;
+    pool.For(1000, [&](int64_t, int) {
+      const int now = ++at_work;
+      for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) continue;
+      --at_work;
+    });
+    EXPECT_LE(most, limit);
+  }
+  pool.SetLimit(pool.num_threads());
+  std::barrier all(pool.num_threads());
+  pool.For(pool.num_threads(), [&](int64_t, int) { all.arrive_and_wait(); });
+}
+
+TEST_P(ThreadPoolTest, WithoutAnyThreadALoopWaits) {
+  ThreadPool pool(GetParam());
+  pool.SetLimit(0);
+  std::atomic<bool> resumed = false, ran_before = false;
+  std::thread caller([&] { pool.For(3, [&](int64_t, int) { ran_before = ran_before || !resumed; }); });
+  resumed = true;
+  pool.SetLimit(1);
+  caller.join();
+  EXPECT_FALSE(ran_before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolTest, testing::Values(1, 2, 4), testing::PrintToStringParamName());

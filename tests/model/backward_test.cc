@@ -61,7 +61,30 @@ class Sample {
   }
 
   // Backward, for every layer, in windows that end at the given positions (ascending).
-  void Backward(const std::vector<int>& ends) {
+  void Backward(const std::vector<int>& ends) { loaded_.model->Run(BackwardBatch(ends)); }
+
+  // The same beside forward rows of another sequence, iteration after iteration until all of it is done.
+  void BackwardBeside(const std::vector<int>& ends, int rows) {
+    std::vector<BackwardUnit> units = BackwardBatch(ends).backward;
+    while (!units.empty()) {
+      Batch batch;
+      loaded_.Append(batch, {.sequence = 9, .num_rows = rows, .first_position = 0}, ids_, 1);
+      batch.backward = units;
+      batch.backward_beside = true;
+      const int skipped = loaded_.model->Run(batch).backward_skipped;
+      units.erase(units.begin(), units.end() - skipped);
+    }
+  }
+
+  // Begun, and some of it perhaps done, with nobody told.
+  void BeginBackwardBeside(const std::vector<int>& ends) {
+    Batch batch = BackwardBatch(ends);
+    loaded_.Append(batch, {.sequence = 9, .num_rows = 1, .first_position = 0}, ids_, 1);
+    batch.backward_beside = true;
+    loaded_.model->Run(batch);
+  }
+
+  Batch BackwardBatch(const std::vector<int>& ends) {
     Batch batch;
     for (int layer = loaded_.desc.num_layers - 1; layer >= 0; --layer) {
       for (int i = static_cast<int>(ends.size()) - 1; i >= 0; --i) {
@@ -73,7 +96,7 @@ class Sample {
                                   .tape = &tape_});
       }
     }
-    loaded_.model->Run(batch);
+    return batch;
   }
 
   // All gradients in the order of the adapter's pairs: A, B, A, B ...
@@ -199,6 +222,27 @@ TEST_P(BackwardTest, RandomWindowsGiveTheGradientsOfTheWholeSequence) {
     EXPECT_LT(RelativeError(got, want), 1e-5);
     EXPECT_EQ(0, std::memcmp(got.data(), want.data(), got.size() * sizeof(float))) << "trial " << trial;
   }
+}
+
+TEST_P(BackwardTest, BesideAForwardItGivesTheSameGradients) {
+  std::mt19937 random(6);
+  Sample alone = MakeSample(), beside = MakeSample();
+  const std::vector<int> ends = RandomEnds(random, alone.length());
+  for (Sample* sample : {&alone, &beside}) sample->Forward({sample->length()});
+  alone.Backward(ends);
+  beside.BackwardBeside(ends, 5);
+  EXPECT_EQ(beside.Gradients(), alone.Gradients());
+}
+
+TEST_P(BackwardTest, WhatWasBegunBesideAForwardIsNotRunAgain) {
+  if (!loaded.model->has_lane()) GTEST_SKIP() << "no lane";
+  Sample alone = MakeSample(), begun = MakeSample();
+  const std::vector<int> ends = {alone.length() / 2, alone.length()};
+  for (Sample* sample : {&alone, &begun}) sample->Forward({sample->length()});
+  alone.Backward(ends);
+  begun.BeginBackwardBeside(ends);
+  begun.Backward(ends);  // all of it is offered again
+  EXPECT_EQ(begun.Gradients(), alone.Gradients());
 }
 
 TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {

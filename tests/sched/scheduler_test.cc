@@ -108,6 +108,22 @@ TEST_F(SchedulerTest, NextFollowsAnotherPolicy) {
   EXPECT_EQ(batch.num_rows(), 2);
 }
 
+TEST_F(SchedulerTest, WhatBackwardRanBesideTeachesTheOtherCostModel) {
+  CostModel cost(ModelShape{.layer_parameters = 1e6, .head_parameters = 1e6}), beside = cost;
+  SchedulerParts parts = Parts();
+  parts.cost = &cost;
+  parts.beside = &beside;
+  Scheduler scheduler(parts);
+  inference_.offers = {.spans = {Decode(1)}};
+  const Batch batch = scheduler.Next(At(0));
+  scheduler.Observe(batch, {.time = StepResult::Time::kOfAll}, {}, absl::Milliseconds(2));
+  EXPECT_EQ(cost.observations(), 1);
+  scheduler.Observe(batch, {.time = StepResult::Time::kOfForwardBeside}, {}, absl::Milliseconds(3));
+  EXPECT_EQ(beside.observations(), 1);
+  scheduler.Observe(batch, {.time = StepResult::Time::kMixed}, {}, absl::Milliseconds(9));
+  EXPECT_EQ(cost.observations() + beside.observations(), 2) << "says nothing";
+}
+
 TEST_F(SchedulerTest, ASourceMustEmitWhatItWasGranted) {
   inference_.offers = {.spans = {Decode(1)}};
   inference_.extra_rows = 1;

@@ -55,6 +55,18 @@ TEST_F(SimulatorTest, CoservingTrainsMoreThanTheTemporalPoliciesThatMeetTheTarge
   }
 }
 
+TEST_F(SimulatorTest, CoresOfItsOwnLetBackwardTrainAsMuchWhileTokensComeSooner) {
+  trace_ = {{.arrival = absl::ZeroDuration(), .prompt_tokens = 16, .output_tokens = 500}};
+  const SimulationResult after = Run("coserving");
+  const CostModel beside = Machine{.read = 65e-3, .row = 11e-3, .head_row = 6e-4, .loss_row = 12e-4}.Profiled();
+  options_.beside = &beside;
+  options_.lane_speed = 0.5;
+  const SimulationResult with_lane = Run("coserving");
+  EXPECT_GT(with_lane.trained_per_second(), 0.75 * after.trained_per_second());
+  EXPECT_GT(with_lane.generated_per_second(), 1.6 * after.generated_per_second());
+  EXPECT_GE(with_lane.attainment(), 0.99);
+}
+
 TEST_F(SimulatorTest, AModelThatTakesBackwardForFarTooSlowIsCorrectedAndTrains) {
   Machine slow;
   slow.layer_row *= 10;

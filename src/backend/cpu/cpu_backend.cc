@@ -24,7 +24,8 @@ std::unique_ptr<Backend> CreateCpuBackend(int num_threads, Bf16Products bf16_pro
 }
 
 CpuBackend::CpuBackend(int num_threads, Bf16Products bf16_products)
-    : bf16_layout_(bf16_products == Bf16Products::kFastest && cpu::HasBf16Dot() ? PackedMatrix::Layout::kDot
+    : bf16_products_(bf16_products),
+      bf16_layout_(bf16_products == Bf16Products::kFastest && cpu::HasBf16Dot() ? PackedMatrix::Layout::kDot
                                                                                 : PackedMatrix::Layout::kWide),
       pool_(num_threads) {}
 
@@ -86,6 +87,17 @@ void* CpuBackend::Allocate(size_t bytes) {
 
 void CpuBackend::Free(void* data) {
   if (data != nullptr) std::free(static_cast<void**>(data)[-1]);
+}
+
+// Half of the threads are the lane's, the larger half stays here.
+std::unique_ptr<Backend> CpuBackend::CreateLane() {
+  const int threads = pool_.num_threads() / 2;
+  return threads == 0 ? nullptr : std::make_unique<CpuBackend>(threads, bf16_products_);
+}
+
+void CpuBackend::SetShare(Share share) {
+  const int threads = pool_.num_threads();
+  pool_.SetLimit(share == Share::kNone ? 0 : share == Share::kHalf ? threads - threads / 2 : threads);
 }
 
 void CpuBackend::Copy(const TensorView& from, const TensorView& to) {

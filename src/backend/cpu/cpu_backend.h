@@ -86,6 +86,8 @@ class CpuBackend : public Backend {
   DType ActivationDType(DType weights) const override { return DType::kF32; }
   void* Allocate(size_t bytes) override;
   void Free(void* data) override;
+  std::unique_ptr<Backend> CreateLane() override;
+  void SetShare(Share share) override;
   void Copy(const TensorView& from, const TensorView& to) override;
   void Zero(const TensorView& x) override;
   void Upload(const TensorView& host, const TensorView& to) override { Copy(host, to); }
@@ -96,7 +98,7 @@ class CpuBackend : public Backend {
   // last.
   template <typename Fn>
   void ForRange(int64_t count, int64_t grain, Fn&& fn) {
-    const int64_t pieces = 4 * pool_.num_threads();
+    const int64_t pieces = 4 * pool_.usable_threads();
     const int64_t size = (count + grain * pieces - 1) / (grain * pieces) * grain;
     if (size == 0) return;
     pool_.For((count + size - 1) / size, [&](int64_t piece, int thread) {
@@ -125,6 +127,7 @@ class CpuBackend : public Backend {
   };
   float* Scratch(ScratchSlot slot, size_t elements);
 
+  const Bf16Products bf16_products_;
   const PackedMatrix::Layout bf16_layout_;
   ThreadPool pool_;
   Tensor scratch_[kNumScratchSlots];

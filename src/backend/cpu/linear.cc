@@ -82,7 +82,7 @@ void CpuBackend::LinearDot(const TensorView& x, const PackedMatrix& w, Accumulat
   // Nobody has fetched the beginning of a piece ahead; where rows are few that shows: two pieces a thread instead of
   // four.
   constexpr int64_t kFewRows = 32;
-  const int64_t pieces = 2 * pool_.num_threads();
+  const int64_t pieces = 2 * pool_.usable_threads();
   const int64_t grain = x.rows() <= kFewRows ? (w.num_panels() + pieces - 1) / pieces : 1;
   ForRange(w.num_panels(), RoundUp(grain, cpu::kDotGroup), [&](int64_t first, int64_t count, int) {
     const int64_t n = first * cpu::kDotPanel;
