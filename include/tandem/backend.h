@@ -52,8 +52,8 @@ class Backend {
                             const LoraGradients& gradients, const TensorView& dx) = 0;
 
   // --- embedding, norm, RoPE, activation, sums -----------------------------------------------------------------------
-  // Where the backend runs ahead, id ~k (below 0) is the k-th token that Sample drew in the step before this one,
-  // counted over its calls; 0 where none could be drawn.
+  // Where the backend runs ahead, id ~k (below 0) is the k-th token of the last step before this one that drew
+  // any, counted over its calls of Sample; 0 where none could be drawn.
   virtual void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) = 0;
   virtual void GatherRows(const TensorView& x, std::span<const int32_t> rows,
                           const TensorView& y) = 0;  // y[i] = x[rows[i]]

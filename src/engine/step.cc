@@ -9,7 +9,8 @@ Stepper::Outcome Stepper::Step() {
   const bool waits = !parts_.inference.can_run_ahead() || !parts_.training.can_run_ahead();
   const bool committed = waits && Commit();
   std::optional<Iteration> next = Plan();  // inference spans + training spans + backward units
-  if (!next.has_value()) return Commit() || committed ? Outcome::kCommitted : Outcome::kIdle;
+  if (!next.has_value() && !in_flight_.has_value()) return committed ? Outcome::kCommitted : Outcome::kIdle;
+  if (!next.has_value()) return Commit() || committed ? Outcome::kCommitted : Outcome::kLaunched;
   Launch(*next);  // one pass over the base weights for all spans
   std::optional<Iteration> last = std::exchange(in_flight_, std::nullopt);
   if (last.has_value()) {
@@ -21,13 +22,13 @@ Stepper::Outcome Stepper::Step() {
   if (last.has_value()) parts_.training.Commit(last->batch, last->result, last->ended);
   in_flight_ = std::move(next);
   if (!parts_.model.runs_ahead()) return Commit(), Outcome::kCommitted;
-  return last.has_value() || committed ? Outcome::kCommitted : Outcome::kLaunched;
+  return (last.has_value() && !last->batch.empty()) || committed ? Outcome::kCommitted : Outcome::kLaunched;
 }
 
 std::optional<Stepper::Iteration> Stepper::Plan() {
   const absl::Time now = parts_.clock();
   Iteration next{.batch = parts_.scheduler.Next(NextStart(now))};
-  if (next.batch.empty()) return std::nullopt;
+  if (next.batch.empty() && (in_flight_.has_value() || !owes_iteration_)) return std::nullopt;
   next.launched = parts_.clock();
   next.planning = next.launched - now;
   return next;
@@ -49,7 +50,8 @@ void Stepper::Collect(Iteration& last) {
   last.ended = parts_.clock();
   const absl::Duration took = last.ended - std::max(last.launched, last_end_);
   last_end_ = last.ended;
-  parts_.scheduler.Observe(last.batch, last.result, last.planning, took);
+  if (!last.batch.empty()) parts_.scheduler.Observe(last.batch, last.result, last.planning, took);
+  owes_iteration_ = parts_.model.runs_ahead() && !last.batch.empty();
 }
 
 bool Stepper::Commit() {
@@ -59,7 +61,7 @@ bool Stepper::Commit() {
   parts_.inference.Commit(last.batch, last.result, last.ended);
   parts_.training.Commit(last.batch, last.result, last.ended);
   parts_.scheduler.Committed(parts_.clock() - last.ended);
-  return true;
+  return !last.batch.empty();
 }
 
 absl::Time Stepper::NextStart(absl::Time now) const {

@@ -34,7 +34,7 @@ class Stepper {
 
   enum class Outcome {
     kIdle,       // nothing can run, nothing is in flight
-    kLaunched,   // an iteration is in flight, none has been committed
+    kLaunched,   // something is in flight, no batch has been committed
     kCommitted,  // one has
   };
   // Launches what can run now and commits what was in flight.
@@ -49,19 +49,21 @@ class Stepper {
     StepResult result;
   };
 
-  // Nothing where nothing can run.
+  // Nothing where nothing can run. What a Commit has given the device (an optimizer step) belongs to an iteration too:
+  // where nothing else comes, to one with an empty batch.
   std::optional<Iteration> Plan();
   void Launch(Iteration& next);
   void LaunchBackward(Iteration& next);
   // Waits until it is over; the cost model learns.
   void Collect(Iteration& last);
-  bool Commit();  // what is in flight; false where nothing is
+  bool Commit();  // what is in flight; false where no batch is
   // When the device can begin with the next iteration, as far as anybody can tell.
   absl::Time NextStart(absl::Time now) const;
 
   const StepParts parts_;
   std::optional<Iteration> in_flight_;
   absl::Time last_end_ = absl::InfinitePast();
+  bool owes_iteration_ = false;
 };
 
 }  // namespace tandem

@@ -80,12 +80,16 @@ void TrainingJob::Launched(const Batch& batch, int backward_skipped) {
 absl::StatusOr<TrainingJob::Progress> TrainingJob::Commit(const Batch& batch, const StepResult& result) {
   RETURN_IF_ERROR(publisher_.failure());
   if (!result.status.ok() && TakesPart(batch)) return Annotate(result.status, absl::StrCat("step ", step_ + 1));
+  if (!result.status.ok() && stepped_.has_value()) {
+    return Annotate(result.status, absl::StrCat("the optimizer of step ", stepped_->step));
+  }
   CHECK_EQ(result.losses.size(), batch.spans.size());
   for (size_t i = 0; i < batch.spans.size(); ++i) RETURN_IF_ERROR(TakeSpan(batch.spans[i], result.losses[i]));
   for (const BackwardUnit& unit : UnitsThatRan(batch, result.backward_skipped)) {
     if (unit.job == id_) TakeUnit(unit);
   }
-  return pipeline_.done() ? EndStep() : Progress::kRunning;
+  if (pipeline_.done() && !stepped_.has_value()) StepOptimizer();
+  return stepped_.has_value() && trainer_.norm().has_value() ? EndStep(*trainer_.norm()) : Progress::kRunning;
 }
 
 bool TrainingJob::TakesPart(const Batch& batch) const {
@@ -116,30 +120,39 @@ void TrainingJob::TakeUnit(const BackwardUnit& unit) {
   registry_->AddTokens(id_, rows);
 }
 
-absl::StatusOr<TrainingJob::Progress> TrainingJob::EndStep() {
-  const JobSpec& spec = prepared_.spec;
+bool TrainingJob::publishes() const {
+  const int every = prepared_.spec.publish_every_steps;
+  return step_ == schedule_.total_steps() || (every > 0 && step_ % every == 0);
+}
+
+// The next step begins behind it, but where it would change what is to be published.
+void TrainingJob::StepOptimizer() {
   const double learning_rate = schedule_.LearningRate(step_);
-  ASSIGN_OR_RETURN(const double norm, trainer_.Step(spec.hyperparameters, learning_rate, learned_tokens_));
+  trainer_.Step(prepared_.spec.hyperparameters, learning_rate, learned_tokens_);
   ++step_;
+  stepped_ = {.step = step_,
+              .epoch = schedule_.EpochsAfter(step_),
+              .loss = loss_ / static_cast<double>(learned_tokens_),
+              .learning_rate = learning_rate,
+              .tokens = tokens_};
+  if (!publishes()) BeginStep();
+}
+
+absl::StatusOr<TrainingJob::Progress> TrainingJob::EndStep(double norm) {
+  StepReport report = *std::exchange(stepped_, std::nullopt);
+  report.gradient_norm = norm;
   if (!std::isfinite(norm)) {
-    return absl::InternalError(absl::StrCat("step ", step_, ": the gradient norm is ", norm,
+    return absl::InternalError(absl::StrCat("step ", report.step, ": the gradient norm is ", norm,
                                             ", want a finite number; a lower learning rate may help"));
   }
-  registry_->ReportStep(id_, {.step = step_,
-                              .epoch = schedule_.EpochsAfter(step_),
-                              .loss = loss_ / static_cast<double>(learned_tokens_),
-                              .learning_rate = learning_rate,
-                              .gradient_norm = norm,
-                              .tokens = tokens_});
+  registry_->ReportStep(id_, report);
+  if (report.step < step_ || !publishes()) return Progress::kRunning;
+  ASSIGN_OR_RETURN(LoraWeights weights, trainer_.Snapshot());
   if (step_ == schedule_.total_steps()) {
-    ASSIGN_OR_RETURN(LoraWeights weights, trainer_.Snapshot());
     publisher_.PublishAndFinish(std::move(weights));
     return Progress::kTrained;
   }
-  if (spec.publish_every_steps > 0 && step_ % spec.publish_every_steps == 0) {
-    ASSIGN_OR_RETURN(LoraWeights weights, trainer_.Snapshot());
-    publisher_.Publish(std::move(weights), step_);
-  }
+  publisher_.Publish(std::move(weights), step_);
   BeginStep();
   return Progress::kRunning;
 }

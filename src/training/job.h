@@ -1,8 +1,11 @@
-// One running job: takes its samples through the pipeline, step by step, and the optimizer at the end of each step.
+// One running job: takes its samples through the pipeline, step by step, and the optimizer at the end of each step. The
+// device is given the optimizer's work behind all that it has, and the next step's samples behind that: the gradient
+// norm and with it the step's report come later. What is published is taken when they are there.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -82,7 +85,9 @@ class TrainingJob {
   bool TakesPart(const Batch& batch) const;
   absl::Status TakeSpan(const Span& span, double loss);
   void TakeUnit(const BackwardUnit& unit);
-  absl::StatusOr<Progress> EndStep();
+  bool publishes() const;  // what the steps so far have made
+  void StepOptimizer();
+  absl::StatusOr<Progress> EndStep(double norm);
 
   const JobId id_;
   PreparedJob prepared_;  // its weights have moved to the trainer
@@ -93,8 +98,9 @@ class TrainingJob {
   Publisher publisher_;
   SamplePipeline pipeline_;
 
-  int step_ = 0;            // at work on, from 0
-  std::vector<int> order_;  // of the samples in the epoch of that step
+  int step_ = 0;                       // at work on, from 0
+  std::optional<StepReport> stepped_;  // the optimizer's step before, while its norm is in flight
+  std::vector<int> order_;             // of the samples in the epoch of that step
   int order_epoch_ = -1;
   int64_t learned_tokens_ = 0;  // of all samples of the step
   // Of its samples that are through:

@@ -1,6 +1,5 @@
 #include "training/lora_trainer.h"
 
-#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -29,6 +28,7 @@ LoraTrainer::LoraTrainer(const LoraWeights& weights, Backend* backend, AdapterSt
 }
 
 LoraTrainer::~LoraTrainer() {
+  if (!norm().has_value()) backend_->Finish().IgnoreError();  // whose error it is, is told otherwise
   store_->RemoveWorkingCopy(adapter_);
 }
 
@@ -45,7 +45,7 @@ absl::StatusOr<LoraWeights> LoraTrainer::Snapshot() const {
   };
   std::vector<LoraPair> pairs;
   for (const LoraViews& pair : pairs_) pairs.push_back({pair.linear, pair.layer, download(pair.a), download(pair.b)});
-  RETURN_IF_ERROR(backend_->Finish());
+  RETURN_IF_ERROR(backend_->step_error());
   return LoraWeights(spec_, std::move(pairs));
 }
 
@@ -53,23 +53,20 @@ int LoraTrainer::lowest_layer() const {
   return pairs_.front().layer;
 }
 
-absl::StatusOr<double> LoraTrainer::Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens) {
+void LoraTrainer::Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens) {
   CHECK_GE(num_tokens, 1);
-  double norm = 0;
+  norm_ = -1;
   ops::ClipGradients(*backend_, all_gradients_,
                      {.divisor = static_cast<double>(num_tokens), .max_norm = h.max_grad_norm}, clip_scale_.view(),
-                     {&norm, 1});
+                     {&norm_, 1});
   const AdamWStep step{.learning_rate = learning_rate,
                        .beta1 = h.beta1,
                        .beta2 = h.beta2,
                        .epsilon = h.epsilon,
                        .weight_decay = h.weight_decay,
-                       .step = num_steps_ + 1};
+                       .step = ++num_steps_};
   ops::AdamW(*backend_, all_tensors_, step, clip_scale_.view());
   store_->UpdateWorkingCopy(adapter_, pairs_);
-  RETURN_IF_ERROR(backend_->Finish());
-  if (std::isfinite(norm)) ++num_steps_;
-  return norm;
 }
 
 }  // namespace tandem

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,10 +33,12 @@ class LoraTrainer {
   // The lowest layer that holds a bypass: no gradient is needed below it.
   int lowest_layer() const;
 
-  // One optimizer step: divides the gradients by num_tokens, clips them to h.max_grad_norm as torch's clip_grad_norm_
-  // does, applies AdamW and zeroes them; the working copy follows. Returns the norm before clipping. Where that is not
-  // finite nothing changes. An error is the device's.
-  absl::StatusOr<double> Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens);
+  // Gives the device one optimizer step: divides the gradients by num_tokens, clips them to h.max_grad_norm as torch's
+  // clip_grad_norm_ does, applies AdamW and zeroes them; the working copy follows. Where the norm is not finite nothing
+  // changes, and this is not to be called again.
+  void Step(const Hyperparameters& h, double learning_rate, int64_t num_tokens);
+  // The norm of the last Step's gradients before clipping: there when the backend's step that it falls into is over.
+  std::optional<double> norm() const { return norm_ < 0 ? std::nullopt : std::optional(norm_); }
 
  private:
   // One parameter tensor and what belongs to it.
@@ -56,6 +59,7 @@ class LoraTrainer {
   std::vector<LoraViews> pairs_;  // the values of parameters_
   std::vector<LayerGradients> gradients_;
   int num_steps_ = 0;
+  double norm_ = 0;  // below 0: in flight, the backend will write it
 };
 
 }  // namespace tandem

@@ -2,6 +2,10 @@
 // decoding_test say, which run on the same backend.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <tuple>
+
 #include "absl/strings/str_cat.h"
 #include "engine/ahead_backend.h"
 #include "engine/engine.h"
@@ -15,13 +19,36 @@ class AheadTest : public testing::Test {
   AheadTest() {
     auto backend = std::make_unique<AheadBackend>(1);
     backend_ = backend.get();
+    engine_ = MakeEngine(std::move(backend));
+  }
+  ~AheadTest() override {
+    engine_.reset();
+    std::filesystem::remove_all(directory_);
+  }
+
+  std::unique_ptr<Engine> MakeEngine(std::unique_ptr<Backend> backend) const {
     EngineOptions options;
     options.model_path = std::string(TANDEM_SOURCE_DIR) + "/models/demo";
     options.kv_capacity_tokens = 2048;
+    options.adapters_directory = directory_.string();
     auto created = Engine::Create(options, std::move(backend));
     EXPECT_TRUE(created.ok()) << created.status();
-    engine_ = *std::move(created);
-    engine_->Start();
+    (*created)->Start();
+    return *std::move(created);
+  }
+  static std::vector<JobEvent> Train(Engine& engine) {
+    JobSpec spec;
+    spec.adapter_name = "ahead";
+    spec.data_name = "test.jsonl";
+    for (int i = 0; i < 4; ++i) spec.data += absl::StrCat("{\"text\": \"The ", i, ". fox said ahoy.\"}\n");
+    spec.hyperparameters.max_steps = 5;
+    spec.hyperparameters.gradient_accumulation = 2;
+    spec.publish_every_steps = 3;
+    const auto job = engine.CreateJob(std::move(spec));
+    EXPECT_TRUE(job.ok()) << job.status();
+    const auto watcher = std::make_shared<RecordingWatcher>();
+    EXPECT_TRUE(engine.WatchJob(job->id, 1, watcher).ok());
+    return watcher->Wait();
   }
 
   GenerateRequest Request(int max_tokens) {
@@ -40,6 +67,8 @@ class AheadTest : public testing::Test {
     return sink->tokens;
   }
 
+  const std::filesystem::path directory_ =
+      std::filesystem::path(testing::TempDir()) / absl::StrCat("ahead_test.", getpid());
   std::unique_ptr<Engine> engine_;
   AheadBackend* backend_ = nullptr;  // the engine's
   int last_request_ = 0;
@@ -61,6 +90,23 @@ TEST_F(AheadTest, ARequestThatEndsAtAStopTokenCostsOneRowMore) {
   EXPECT_EQ(Tokens(std::move(request)).size(), static_cast<size_t>(first) + 1);
   Tokens(Request(1));  // whatever was in flight is through
   EXPECT_EQ(backend_->carried() - before, static_cast<int>(first) + 1);
+}
+
+// Its last numbers come with a step of the device that has nothing else to do.
+TEST_F(AheadTest, AJobReportsAndPublishesTheSameThoughItsNumbersComeLater) {
+  const std::vector<JobEvent> late = Train(*engine_);
+  const std::vector<JobEvent> want = Train(*MakeEngine(CreateCpuBackend(1)));
+  EXPECT_EQ(late.back().state, JobState::kSucceeded);
+  const auto steps_of = [](const std::vector<JobEvent>& events) {
+    std::vector<std::tuple<int, double, double>> steps;
+    for (const JobEvent& event : events) {
+      if (event.kind == JobEventKind::kStep) steps.emplace_back(event.step, event.loss, event.gradient_norm);
+    }
+    return steps;
+  };
+  ASSERT_EQ(steps_of(want).size(), 5u);
+  EXPECT_EQ(steps_of(late), steps_of(want));
+  EXPECT_EQ(engine_->ListAdapters()[0].generation, 2) << "after steps 3 and 5";
 }
 
 TEST_F(AheadTest, PenaltiesAreTakenWithEveryTokenKnown) {

@@ -204,6 +204,8 @@ TEST_F(EngineTest, LossesAreTheSameThoughRequestsTakeTrainingsBlocks) {
   // The prompt alone takes the whole pool, so the first request that meets a sequence in training takes its blocks.
   const std::vector<double> got = LossesAround([&](RecordingWatcher&) {
     for (int i = 0; engine->GetStatus().training_preemptions == 0; ++i) {
+      // One that came with the end of the last, or right behind an optimizer step, would find none.
+      while (engine->GetStatus().kv_blocks_used == 0) std::this_thread::yield();
       GenerateRequest request = Request("A", 2);
       request.prompt.assign(508, request.prompt.back());
       request.prompt[0] = 10 + i % 200;  // so that no block of it is cached

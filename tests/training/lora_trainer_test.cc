@@ -85,9 +85,9 @@ TEST_F(LoraTrainerTest, StepsEqualTorch) {
       for (int i = 0; i < 6; ++i) gradients.da.f32()[i] += scale * static_cast<float>((i * 7 + t * 3) % 11 - 5);
       for (int i = 0; i < 8; ++i) gradients.db.f32()[i] += scale * static_cast<float>((i * 4 + t * 5) % 13 - 6);
     }
-    const double norm = *trainer.Step(h, schedule.LearningRate(t), golden["num_tokens"].get<int>());
+    trainer.Step(h, schedule.LearningRate(t), golden["num_tokens"].get<int>());
     const double want = golden["norms"][t].get<double>();
-    EXPECT_NEAR(norm, want, 1e-6 * want) << "step " << t;
+    EXPECT_NEAR(*trainer.norm(), want, 1e-6 * want) << "step " << t;
   }
   // Six fp32 steps in another order of rounding than torch's.
   const auto near = [](const std::vector<float>& got, const Json& want) {
@@ -104,7 +104,7 @@ TEST_F(LoraTrainerTest, GradientsStartAtZeroAndAreZeroAfterAStep) {
   EXPECT_EQ(Values(gradients.da), std::vector<float>(6, 0));
   Fill(gradients.da, 1);
   Fill(gradients.db, 1);
-  ASSERT_TRUE(trainer.Step({}, 0.1, 1).ok());
+  trainer.Step({}, 0.1, 1);
   EXPECT_EQ(Values(gradients.da), std::vector<float>(6, 0));
   EXPECT_EQ(Values(gradients.db), std::vector<float>(8, 0));
 }
@@ -113,14 +113,16 @@ TEST_F(LoraTrainerTest, TheNormIsOfTheMeanOverTokens) {
   LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
   Fill(GradientsOf(trainer).da, 2);
   Fill(GradientsOf(trainer).db, 2);
-  EXPECT_NEAR(*trainer.Step({}, 0.1, 8), 0.25 * std::sqrt(14.0), 1e-6);
+  trainer.Step({}, 0.1, 8);
+  EXPECT_NEAR(*trainer.norm(), 0.25 * std::sqrt(14.0), 1e-6);
 }
 
 TEST_F(LoraTrainerTest, ANormThatIsNotFiniteChangesNothing) {
   for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
     GradientsOf(trainer).da.f32()[3] = bad;
-    EXPECT_FALSE(std::isfinite(*trainer.Step({}, 0.1, 1)));
+    trainer.Step({}, 0.1, 1);
+    EXPECT_FALSE(std::isfinite(*trainer.norm()));
     EXPECT_EQ(Values(trainer.Snapshot()->pairs()[0].a.view()), Values(MakeWeights().pairs()[0].a.view()));
     EXPECT_EQ(Values(trainer.Snapshot()->pairs()[0].b.view()), Values(MakeWeights().pairs()[0].b.view()));
   }
@@ -130,7 +132,7 @@ TEST_F(LoraTrainerTest, TheWorkingCopyFollowsEachStep) {
   LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
   EXPECT_THAT(WorkingA(trainer), Pointwise(FloatEq(), Values(MakeWeights().pairs()[0].a.view())));
   Fill(GradientsOf(trainer).da, 1);
-  ASSERT_TRUE(trainer.Step({}, 0.1, 1).ok());
+  trainer.Step({}, 0.1, 1);
   EXPECT_THAT(WorkingA(trainer), Pointwise(FloatEq(), Values(trainer.Snapshot()->pairs()[0].a.view())));
   EXPECT_NE(Values(trainer.Snapshot()->pairs()[0].a.view()), Values(MakeWeights().pairs()[0].a.view()));
 }
