@@ -19,6 +19,7 @@ class AheadBackend final : public CpuBackend {
   explicit AheadBackend(int threads) : CpuBackend(threads, Bf16Products::kFastest) {}
 
   bool runs_ahead() const override { return true; }
+  std::unique_ptr<Backend> CreateLane() override { return nullptr; }
 
   // Any thread.
   int carried() const { return carried_; }    // rows of tokens that nobody had seen
