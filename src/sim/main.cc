@@ -16,6 +16,9 @@
 namespace tandem::sim {
 namespace {
 
+constexpr int kMost = 1 << 24;      // tokens, rows, blocks
+constexpr double kMostMs = 86.4e6;  // a day
+
 struct CommandLine {
   std::string cost, beside, trace;
   std::vector<std::string> policies = PolicyNames();
@@ -112,21 +115,35 @@ int Main(int argc, char** argv) {
   app.add_option("--trace", line.trace, "CSV or JSON lines of arrival, prompt and output tokens; else drawn")
       ->type_name("FILE");
   app.add_option("--policies", line.policies, "Which; default all")->delimiter(',');
-  app.add_option("--rate", line.arrivals.rate, "Requests a second")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--cv", line.arrivals.cv, "Of their gaps: 1 Poisson, more: bursts")
-      ->check(CLI::PositiveNumber)
+  app.add_option("--rate", line.arrivals.rate, "Requests a second")
+      ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str();
-  app.add_option("--duration", line.duration_s, "Seconds in which requests arrive")->capture_default_str();
-  app.add_option("--prompt-tokens", line.arrivals.prompt_tokens, "Mean")->capture_default_str();
-  app.add_option("--output-tokens", line.arrivals.output_tokens, "Mean")->capture_default_str();
+  app.add_option("--cv", line.arrivals.cv, "Of their gaps: 1 Poisson, more: bursts")
+      ->check(CLI::Range(1e-3, 100.0))
+      ->capture_default_str();
+  app.add_option("--duration", line.duration_s, "Seconds in which requests arrive")
+      ->check(CLI::Range(1e-3, 1e7))
+      ->capture_default_str();
+  app.add_option("--prompt-tokens", line.arrivals.prompt_tokens, "Mean")
+      ->check(CLI::Range(1, kMost))
+      ->capture_default_str();
+  app.add_option("--output-tokens", line.arrivals.output_tokens, "Mean")
+      ->check(CLI::Range(1, kMost))
+      ->capture_default_str();
   app.add_option("--seed", line.arrivals.seed, "Of the arrivals")->capture_default_str();
-  app.add_option("--ttft", line.ttft_ms, "Target, ms; 0: none")->capture_default_str();
-  app.add_option("--tpot", line.tpot_ms, "Target, ms; 0: none")->capture_default_str();
-  app.add_option("--max-iteration", line.max_iteration_ms, "With targets, ms")->capture_default_str();
-  app.add_option("--layers", sim.num_layers, "Of the model")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--sample-tokens", sim.sample_tokens, "Of a training sample")->capture_default_str();
-  app.add_option("--window", sim.backward_window, "Rows of a backward unit")->capture_default_str();
-  app.add_option("--kv-blocks", sim.kv_blocks, "Of 16 tokens")->capture_default_str();
+  app.add_option("--ttft", line.ttft_ms, "Target, ms; 0: none")->check(CLI::Range(0.0, kMostMs))->capture_default_str();
+  app.add_option("--tpot", line.tpot_ms, "Target, ms; 0: none")->check(CLI::Range(0.0, kMostMs))->capture_default_str();
+  app.add_option("--max-iteration", line.max_iteration_ms, "With targets, ms")
+      ->check(CLI::Range(1e-3, kMostMs))
+      ->capture_default_str();
+  app.add_option("--layers", sim.num_layers, "Of the model")->check(CLI::Range(1, 4096))->capture_default_str();
+  app.add_option("--sample-tokens", sim.sample_tokens, "Of a training sample")
+      ->check(CLI::Range(1, kMost))
+      ->capture_default_str();
+  app.add_option("--window", sim.backward_window, "Rows of a backward unit")
+      ->check(CLI::Range(1, kMost))
+      ->capture_default_str();
+  app.add_option("--kv-blocks", sim.kv_blocks, "Of 16 tokens")->check(CLI::Range(1, kMost))->capture_default_str();
   app.add_option("--training-rows", sim.scheduler.training_rows_beside_inference, "Without targets")
       ->capture_default_str();
   app.add_option("--every", sim.scheduler.temporal_every, "Of the temporal policies")->capture_default_str();

@@ -257,5 +257,13 @@ TEST_F(BinaryTest, OptionsBeforeAProgramOfItsOwnAreRefused) {
   EXPECT_THAT(outcome.err, HasSubstr("want them behind it: tandem bench simulate"));
 }
 
+TEST_F(BinaryTest, ASimulationOfNothingIsRefused) {
+  for (const std::string option : {"--window 0", "--sample-tokens 0", "--kv-blocks 0", "--duration 0"}) {
+    const Outcome outcome = Run("bench simulate --cost x " + option);
+    EXPECT_EQ(outcome.code, 2) << option;
+    EXPECT_THAT(outcome.err, StartsWith(option.substr(0, option.find(' ')) + ": Value 0 not in range ")) << option;
+  }
+}
+
 }  // namespace
 }  // namespace tandem

@@ -10,11 +10,13 @@
 namespace tandem::bench {
 namespace {
 
+constexpr double kLeast = 1e-6, kMost = 1e9;  // seconds and milliseconds that anybody waits
+
 void AddMs(CLI::App* app, const std::string& flag, std::optional<absl::Duration>& limit, const std::string& help) {
   app->add_option_function<double>(
          flag, [&limit](const double& ms) { limit = absl::Milliseconds(ms); }, help)
       ->type_name("MS")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(kLeast, kMost));
 }
 
 void AddLoadOptions(CLI::App* app, ServeOptions& options) {
@@ -43,12 +45,12 @@ void AddLoadOptions(CLI::App* app, ServeOptions& options) {
          "--duration", [&options](const double& s) { options.load.send_for = absl::Seconds(s); },
          "Stop sending after so long")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(kLeast, kMost));
   app->add_option_function<double>(
          "--timeout", [&options](const double& s) { options.load.request_timeout = absl::Seconds(s); },
          "Each request's deadline; default 300")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(kLeast, kMost));
   app->add_option("--connections", options.load.connections, "TCP connections that the requests share")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -80,7 +82,7 @@ void DefineServe(CLI::App& bench, Command& command) {
           "--warm-up", [options](const double& s) { options->warm_up = absl::Seconds(s); },
           "Requests of so long at the beginning do not count")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(kLeast, kMost));
   serve->add_option("--adapter", options->adapter, "A loaded adapter's name; none: the base model");
   serve->add_option("--temperature", options->temperature, "0: greedy")->capture_default_str();
   AddMs(serve, "--slo-ttft", options->slo.ttft, "Goodput: time to the first token at most");
