@@ -22,10 +22,10 @@ absl::StatusOr<std::unique_ptr<Workloads>> Workloads::Load(const std::string& di
                                       .kv_blocks = static_cast<int>(loaded->blocks_.size()),
                                       .kv_block_size = kBlockSize};
   ASSIGN_OR_RETURN(loaded->model_, Model::Load(directory, model_options, *loaded->backend_, *loaded->adapters_));
-  LoraWeights weights({.rank = 8, .alpha = 16, .targets = {LinearKind::kQProj, LinearKind::kVProj}},
-                      desc.linear_shapes());
+  AdapterWeights weights({.rank = 8, .alpha = 16, .targets = {LinearKind::kQProj, LinearKind::kVProj}},
+                         desc.linear_shapes());
   weights.Initialize(0);
-  loaded->trainer_ = std::make_unique<LoraTrainer>(weights, loaded->backend_.get(), loaded->adapters_.get());
+  loaded->trainer_ = std::make_unique<AdapterTrainer>(weights, loaded->backend_.get(), loaded->adapters_.get());
   loaded->tape_ = std::make_unique<Tape>(*loaded->backend_, desc, loaded->model_->activation_dtype(), size.max_tokens);
   return loaded;
 }

@@ -10,7 +10,7 @@
 #include "adapter/adapter_store.h"
 #include "backend/factory.h"
 #include "model/model.h"
-#include "training/lora_trainer.h"
+#include "training/adapter_trainer.h"
 
 namespace tandem::enginebench {
 
@@ -52,7 +52,7 @@ class Workloads {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<AdapterStore> adapters_;
   std::unique_ptr<Model> model_;
-  std::unique_ptr<LoraTrainer> trainer_;
+  std::unique_ptr<AdapterTrainer> trainer_;
   std::unique_ptr<Tape> tape_;
   std::vector<BlockId> blocks_;
 };

@@ -14,8 +14,8 @@
 // waits.
 //
 // Threads and order. Calls come from one thread at a time and take effect in their order; a device may be busy with
-// them after they have returned. Only CreateMatrix, Allocate, Free and the destruction of a Matrix may come from any
-// thread at any time; what is given back stays as it is until the calls made so far are done with it.
+// them after they have returned. Only CreateMatrix, Allocate, UploadFresh, Free and the destruction of a Matrix may
+// come from any thread at any time; what is given back stays as it is until the calls made so far are done with it.
 #pragma once
 
 #include <functional>
@@ -45,11 +45,20 @@ class Backend {
   virtual void Linear(const TensorView& x, const Matrix& w, Accumulate mode, const TensorView& y) = 0;
   // dx[m, in] (+)= dy[m, out] W
   virtual void LinearBackwardInput(const TensorView& dy, const Matrix& w, Accumulate mode, const TensorView& dx) = 0;
-  // Every segment's bypass, added to y [m, out].
+  // Every segment's bypass, added to y [m, out]. Where a segment reads what it adds to, x is y.
   virtual void Lora(const TensorView& x, std::span<const LoraSegment> segments, const TensorView& y) = 0;
   // One segment over all rows of x: adds to its gradients and to dx [m, in].
   virtual void LoraBackward(const TensorView& x, const TensorView& dy, const LoraSegment& segment,
                             const LoraGradients& gradients, const TensorView& dx) = 0;
+
+  // Every segment's rows of y [m, n], in place.
+  virtual void ScaleColumns(std::span<const ScaleSegment> segments, const TensorView& y) = 0;
+  // One segment over all rows of x, as they were: dfactor [n] is added to, dx [m, n] is written; it may be dy.
+  virtual void ScaleColumnsBackward(const TensorView& x, const TensorView& dy, const ScaleSegment& segment,
+                                    const TensorView& dfactor, const TensorView& dx) = 0;
+  virtual void RowSquares(const Matrix& w, const TensorView& squares) = 0;  // [out] sums over w's rows
+  // inverse [out] = 1 / norm of each row of W + scale B A
+  virtual void InverseRowNorms(const RowNormArgs& args, const TensorView& inverse) = 0;
 
   // --- embedding, norm, RoPE, activation, sums -----------------------------------------------------------------------
   // Where the backend runs ahead, id ~k (below 0) is the k-th token of the last step before this one that drew
@@ -142,8 +151,9 @@ class Backend {
   virtual void Free(void* data) = 0;
   virtual void Copy(const TensorView& from, const TensorView& to) = 0;  // same shape; converts between f32 and bf16
   virtual void Zero(const TensorView& x) = 0;
-  virtual void Upload(const TensorView& host, const TensorView& to) = 0;      // same dtype and shape
-  virtual void Download(const TensorView& from, const TensorView& host) = 0;  // same dtype and shape
+  virtual void Upload(const TensorView& host, const TensorView& to) = 0;       // same dtype and shape
+  virtual void UploadFresh(const TensorView& host, const TensorView& to) = 0;  // to memory that no call has seen yet
+  virtual void Download(const TensorView& from, const TensorView& host) = 0;   // same dtype and shape
 
   // --- order: what a device that works on its own needs to know. A backend that is done when a call returns needs
   // none. True: such a device. Its next step may be prepared and given to it while it is busy with the one before.

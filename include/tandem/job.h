@@ -2,18 +2,28 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "tandem/adapter.h"
+#include "tandem/op_args.h"
 
 namespace tandem {
 
-struct LoraConfig {
-  int rank = 16;
-  double alpha = 32;                        // the bypass is scaled by alpha / rank
-  std::vector<std::string> target_modules;  // "q_proj", ... ; {"all-linear"} or empty: every linear of a layer
+// What a job trains. Which fields count depends on the method. With init_from_adapter a method, rank, alpha or option
+// that is none or 0 is that adapter's.
+struct PeftOptions {
+  std::optional<PeftMethod> method = PeftMethod::kLora;
+  int rank = 16;                             // LoRA, DoRA; of a bottleneck its width
+  double alpha = 32;                         // LoRA, DoRA: the bypass is scaled by alpha / rank
+  std::optional<bool> rank_stabilized = {};  // LoRA, DoRA: by alpha / sqrt(rank) instead
+  std::vector<std::string> target_modules;   // "q_proj", ... ; {"all-linear"}; none: the method's own (PeftMethod)
+  // IA3: those of the target modules whose input is scaled instead of their output; none: "down_proj" if it is one.
+  std::vector<std::string> feedforward_modules;
+  std::optional<Activation> activation = {};  // of a bottleneck; SiLU unless told otherwise
 };
 
 enum class LrSchedule { kConstant, kLinear, kCosine };  // after warm-up; linear and cosine end at 0
@@ -40,8 +50,8 @@ struct JobSpec {
   std::string adapter_name;       // the adapter that the job publishes
   std::string data;               // JSONL: one {"messages"}, {"prompt","completion"} or {"text"} a line
   std::string data_name;          // for messages: "train.jsonl"
-  std::string init_from_adapter;  // "": fresh (A Kaiming-uniform, B zero)
-  LoraConfig lora;
+  std::string init_from_adapter;  // "": fresh, and changing nothing yet
+  PeftOptions peft;
   Hyperparameters hyperparameters;
   int publish_every_steps = 0;  // 0: at the end only
   std::string idempotency_key;  // a second CreateJob with the same key returns the first job

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "tandem/batch.h"
@@ -37,15 +38,25 @@ struct SequenceRows {
   std::span<const BlockId> blocks;
 };
 
-// Rows that share an adapter: y[rows] += scale * (x[rows] A^T) B^T.
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu, kRelu };  // kGelu: by erf; kGeluTanh: its approximation
+
+// Rows that share an adapter: y[rows] += scale * activation(x[rows] A^T) B^T.
 struct LoraSegment {
   int first_row = 0, num_rows = 0;
   const Matrix* a = nullptr;  // [rank, in]
   const Matrix* b = nullptr;  // [out, rank]
   float scale = 0;
+  std::optional<Activation> activation = std::nullopt;  // none: the identity
 };
 
-enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu, kRelu };  // kGelu: by erf; kGeluTanh: its approximation
+// Rows whose columns are scaled about a center: y[rows] = center + factor * unit * (x[rows] - center), element by
+// element along the columns. Views of f32 [columns].
+struct ScaleSegment {
+  int first_row = 0, num_rows = 0;
+  TensorView factor;       // what is learned
+  TensorView unit = {};    // without data: ones
+  TensorView center = {};  // without data: zeros
+};
 
 // How a router of experts turns logits into weights: softmax over all experts, the top_k largest of each row.
 struct RouterOptions {
@@ -73,6 +84,15 @@ struct LmHead {
 struct LoraGradients {
   TensorView da;  // [rank, in], added to
   TensorView db;  // [out, rank], added to
+};
+
+// The rows of W + scale B A of one linear: what DoRA divides by.
+struct RowNormArgs {
+  TensorView squares;    // [out] squared norms of W's rows
+  TensorView b;          // [out, rank]
+  TensorView projected;  // [rank, out]: A W^T
+  TensorView gram;       // [rank, rank]: A A^T
+  float scale = 0;
 };
 
 // What attention computes besides the softmax: score = soft_cap * tanh(scale * q.k / soft_cap).

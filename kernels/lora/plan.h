@@ -10,6 +10,7 @@
 
 #include <cuda_runtime.h>
 
+#include "../activation.h"
 #include "../common/types.h"
 
 namespace tandem::kernels {
@@ -19,6 +20,8 @@ struct LoraSegment {
   const float* b = nullptr;  // [out, rank]
   float scale = 0;
   int rank = 0;
+  bool activated = false;  // u goes through the activation (activate.h)
+  Activation activation = Activation::kSilu;
 };
 
 struct LoraItem {

@@ -23,27 +23,55 @@ absl::Status NoAdapter(const std::string& name, const std::vector<std::string>& 
 
 }  // namespace
 
-Adapter::Adapter(AdapterRef ref, AdapterInfo info, const LoraWeights& weights, Backend& backend)
-    : ref_(ref), info_(std::move(info)), pairs_(static_cast<size_t>(weights.pairs().back().layer + 1) * kNumLinears) {
-  for (const LoraPair& pair : weights.pairs()) {
-    pairs_[pair.layer * kNumLinears + static_cast<int>(pair.linear)] = {.a = backend.CreateMatrix(pair.a.view()),
-                                                                        .b = backend.CreateMatrix(pair.b.view()),
-                                                                        .scale = weights.scale(),
-                                                                        .rank = weights.rank()};
+Adapter::Adapter(AdapterRef ref, AdapterInfo info, const AdapterWeights& weights, Backend& backend)
+    : ref_(ref),
+      info_(std::move(info)),
+      bypasses_(static_cast<size_t>(weights.bypasses().back().layer + 1) * kNumLinears),
+      needs_norms_(weights.spec().method == PeftMethod::kDora) {
+  const PeftSpec& spec = weights.spec();
+  for (const BypassWeights& from : weights.bypasses()) {
+    AdapterBypass& to = bypasses_[from.layer * kNumLinears + static_cast<int>(from.linear)];
+    to.scales_input = spec.scales_input(from.linear);
+    to.reads_output = spec.reads_output(from.linear);
+    if (spec.has_pair()) {
+      to.a = backend.CreateMatrix(from.a.view());
+      to.b = backend.CreateMatrix(from.b.view());
+      to.scale = weights.scale();
+    }
+    if (spec.has_factor()) to.factor = DeviceTensor::CopyOf(backend, from.factor.view());
+    if (spec.method == PeftMethod::kBottleneck) to.activation = spec.activation;
+    if (spec.method == PeftMethod::kDora) {
+      to.a_rows = DeviceTensor::CopyOf(backend, from.a.view());
+      to.b_rows = DeviceTensor::CopyOf(backend, from.b.view());
+      to.inverse_norms = DeviceTensor(backend, DType::kF32, from.factor.shape());
+    }
   }
 }
 
-const AdapterPair* Adapter::Find(int layer, LinearKind kind) const {
+const AdapterBypass* Adapter::Find(int layer, LinearKind kind) const {
   const size_t index = static_cast<size_t>(layer) * kNumLinears + static_cast<size_t>(kind);
-  return index < pairs_.size() && pairs_[index].a != nullptr ? &pairs_[index] : nullptr;
+  return index < bypasses_.size() && bypasses_[index].exists() ? &bypasses_[index] : nullptr;
 }
 
-void Adapter::Update(std::span<const LoraViews> pairs, Backend& backend) {
-  for (const LoraViews& pair : pairs) {
-    const AdapterPair* own = Find(pair.layer, pair.linear);
-    CHECK(own != nullptr) << "layer " << pair.layer << ", linear " << static_cast<int>(pair.linear);
-    backend.UpdateMatrix(*own->a, pair.a);
-    backend.UpdateMatrix(*own->b, pair.b);
+bool Adapter::HasBypassBefore(int layer, LinearKind kind) const {
+  const size_t end = static_cast<size_t>(layer) * kNumLinears + static_cast<size_t>(kind);
+  const auto exists = [](const AdapterBypass& bypass) { return bypass.exists(); };
+  return std::any_of(bypasses_.begin(), bypasses_.begin() + std::min(end, bypasses_.size()), exists);
+}
+
+void Adapter::Update(std::span<const BypassViews> bypasses, Backend& backend) {
+  for (const BypassViews& from : bypasses) {
+    const AdapterBypass* own = Find(from.layer, from.linear);
+    CHECK(own != nullptr) << "layer " << from.layer << ", linear " << static_cast<int>(from.linear);
+    if (own->a != nullptr) {
+      backend.UpdateMatrix(*own->a, from.a);
+      backend.UpdateMatrix(*own->b, from.b);
+    }
+    if (!own->factor.empty()) backend.Copy(from.factor, own->factor.view());
+    if (own->inverse_norms.empty()) continue;
+    backend.Copy(from.a, own->a_rows.view());
+    backend.Copy(from.b, own->b_rows.view());
+    needs_norms_ = true;
   }
 }
 
@@ -79,8 +107,9 @@ absl::StatusOr<AdapterRef> AdapterStore::TakeGeneration(const std::string& name,
   return AdapterRef{entry.id, entry.last_generation};
 }
 
-AdapterInfo AdapterStore::Install(AdapterRef ref, AdapterInfo info, const LoraWeights& weights) {
+AdapterInfo AdapterStore::Install(AdapterRef ref, AdapterInfo info, const AdapterWeights& weights) {
   info.generation = ref.generation;
+  info.method = weights.spec().method;
   info.rank = weights.rank();
   info.alpha = weights.alpha();
   info.num_parameters = weights.num_parameters();
@@ -102,7 +131,7 @@ AdapterInfo AdapterStore::Install(AdapterRef ref, AdapterInfo info, const LoraWe
   return info;
 }
 
-absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const LoraWeights& weights,
+absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const AdapterWeights& weights,
                                                   const std::string& path, const std::string& job_id) {
   RETURN_IF_ERROR(CheckAdapterName(name));
   ASSIGN_OR_RETURN(const AdapterRef ref, TakeGeneration(name, std::nullopt));
@@ -111,13 +140,13 @@ absl::StatusOr<AdapterInfo> AdapterStore::Publish(const std::string& name, const
 
 absl::StatusOr<AdapterInfo> AdapterStore::Load(const std::string& name, const std::string& path) {
   RETURN_IF_ERROR(CheckAdapterName(name));
-  ASSIGN_OR_RETURN(const LoraWeights weights, ReadPeftAdapter(path, shapes_));
+  ASSIGN_OR_RETURN(const AdapterWeights weights, ReadPeftAdapter(path, shapes_));
   return Publish(name, weights, path, /*job_id=*/"");
 }
 
 absl::StatusOr<AdapterInfo> AdapterStore::Restore(const std::string& name, const std::string& path, int generation) {
   RETURN_IF_ERROR(CheckAdapterName(name));
-  ASSIGN_OR_RETURN(const LoraWeights weights, ReadPeftAdapter(path, shapes_));
+  ASSIGN_OR_RETURN(const AdapterWeights weights, ReadPeftAdapter(path, shapes_));
   ASSIGN_OR_RETURN(const AdapterRef ref, TakeGeneration(name, generation));
   return Install(ref, {.name = name, .path = path}, weights);
 }
@@ -145,7 +174,7 @@ absl::StatusOr<AdapterLease> AdapterStore::Acquire(const std::string& name) cons
   return found->second.newest;
 }
 
-AdapterRef AdapterStore::AddWorkingCopy(const LoraWeights& weights) {
+AdapterRef AdapterStore::AddWorkingCopy(const AdapterWeights& weights) {
   AdapterRef ref;
   {
     absl::MutexLock lock(&mutex_);
@@ -157,7 +186,7 @@ AdapterRef AdapterStore::AddWorkingCopy(const LoraWeights& weights) {
   return ref;
 }
 
-void AdapterStore::UpdateWorkingCopy(AdapterRef ref, std::span<const LoraViews> pairs) {
+void AdapterStore::UpdateWorkingCopy(AdapterRef ref, std::span<const BypassViews> pairs) {
   std::shared_ptr<Adapter> copy;
   {
     absl::MutexLock lock(&mutex_);

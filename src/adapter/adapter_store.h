@@ -19,36 +19,61 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "adapter/lora.h"
+#include "adapter/adapter_weights.h"
+#include "backend/device_tensor.h"
 #include "tandem/adapter.h"
 #include "tandem/backend.h"
 
 namespace tandem {
 
-// One linear's bypass in the backend's layout: what a LoraSegment borrows.
-struct AdapterPair {
-  std::unique_ptr<Matrix> a;  // [rank, in]
-  std::unique_ptr<Matrix> b;  // [out, rank]
+// One linear's bypass on the device: what the operations' segments borrow. What its method does not have is empty.
+struct AdapterBypass {
+  std::unique_ptr<Matrix> a, b;
   float scale = 0;
-  int rank = 0;
+  std::optional<Activation> activation;  // between the two
+  DeviceTensor factor;                   // [out]; [in] where scales_input
+  bool scales_input = false;
+  bool reads_output = false;  // of the linear; else its input alone
+  // DoRA: A and B row by row, and 1 / ||W + scale B A|| of every row, which the model makes of them.
+  DeviceTensor a_rows, b_rows, inverse_norms;
+
+  bool exists() const { return a != nullptr || !factor.empty(); }
+  // Whether A reads what the linear reads.
+  bool adds_to_input_path() const { return a != nullptr && !activation.has_value(); }
+  LoraSegment Pair(int first_row, int num_rows) const {
+    return {first_row, num_rows, a.get(), b.get(), scale, activation};
+  }
+  // `bias`: the linear's, which DoRA leaves as it is; may be without data.
+  ScaleSegment Scale(int first_row, int num_rows, const TensorView& bias) const {
+    return {first_row, num_rows, factor.view(), inverse_norms.view(), a == nullptr ? TensorView() : bias};
+  }
 };
 
 // One generation of an adapter, immutable; or a job's working copy, which changes between steps.
 class Adapter {
  public:
-  Adapter(AdapterRef ref, AdapterInfo info, const LoraWeights& weights, Backend& backend);
+  Adapter(AdapterRef ref, AdapterInfo info, const AdapterWeights& weights, Backend& backend);
 
   AdapterRef ref() const { return ref_; }
   const AdapterInfo& info() const { return info_; }
   // Null where that linear has no bypass.
-  const AdapterPair* Find(int layer, LinearKind kind) const;
-  // Takes over the values of the pairs that this was made of.
-  void Update(std::span<const LoraViews> pairs, Backend& backend);
+  const AdapterBypass* Find(int layer, LinearKind kind) const;
+  int num_layers() const { return static_cast<int>(bypasses_.size()) / kNumLinears; }  // up to the last with a bypass
+  // Whether a linear that runs before this one has a bypass: backward need not go further down where none has.
+  bool HasBypassBefore(int layer, LinearKind kind) const;
+  // Takes over the values of the bypasses that this was made of.
+  void Update(std::span<const BypassViews> bypasses, Backend& backend);
+
+  // Whether inverse_norms are still to be made of A and B. Step thread only, as are the two that change it: Update, and
+  // whoever made them, on whatever adapter he holds.
+  bool needs_norms() const { return needs_norms_; }
+  void NormsAreMade() const { needs_norms_ = false; }
 
  private:
   const AdapterRef ref_;
   const AdapterInfo info_;
-  std::vector<AdapterPair> pairs_;  // [layers * kNumLinears]; a and b are null where there is no bypass
+  std::vector<AdapterBypass> bypasses_;  // [layers * kNumLinears]
+  mutable bool needs_norms_;
 };
 
 // Shared because the store, and every request that runs with it, keep a generation alive. Not to outlive the backend.
@@ -70,7 +95,7 @@ class AdapterStore {
 
   // `weights` as the next generation of `name`; `path` is its PEFT directory, `job_id` who made it ("" for either:
   // none). INVALID_ARGUMENT for a name that CheckAdapterName refuses.
-  absl::StatusOr<AdapterInfo> Publish(const std::string& name, const LoraWeights& weights, const std::string& path,
+  absl::StatusOr<AdapterInfo> Publish(const std::string& name, const AdapterWeights& weights, const std::string& path,
                                       const std::string& job_id);
   // Reads a PEFT directory (adapter/peft_files.h) and publishes it.
   absl::StatusOr<AdapterInfo> Load(const std::string& name, const std::string& path);
@@ -86,8 +111,8 @@ class AdapterStore {
 
   // A job's trainable copy: no name, not listed. Add and Remove by the job's owner; Update, which must not run beside a
   // step that uses the copy, by the step thread. CHECK that `ref` came from AddWorkingCopy and was not removed.
-  AdapterRef AddWorkingCopy(const LoraWeights& weights);
-  void UpdateWorkingCopy(AdapterRef ref, std::span<const LoraViews> pairs);
+  AdapterRef AddWorkingCopy(const AdapterWeights& weights);
+  void UpdateWorkingCopy(AdapterRef ref, std::span<const BypassViews> pairs);
   void RemoveWorkingCopy(AdapterRef ref);
 
   // Any living generation or working copy; null for the base model and for what nobody holds any more. Valid as long as
@@ -106,7 +131,7 @@ class AdapterStore {
   // Takes the name's next generation, or the given one: from then on nobody else gets it.
   absl::StatusOr<AdapterRef> TakeGeneration(const std::string& name, std::optional<int> generation);
   // Prepares the weights of a generation that was taken, and makes it the one that new requests get. Completes `info`.
-  AdapterInfo Install(AdapterRef ref, AdapterInfo info, const LoraWeights& weights);
+  AdapterInfo Install(AdapterRef ref, AdapterInfo info, const AdapterWeights& weights);
   // Sorted.
   std::vector<std::string> LoadedNames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

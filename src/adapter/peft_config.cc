@@ -12,11 +12,26 @@ namespace tandem {
 namespace {
 
 // Fields that are read below, or that change nothing once the tensors exist. About all others see CheckUnknown.
-constexpr std::string_view kHandled[] = {"peft_type",         "task_type",      "r",
-                                         "lora_alpha",        "target_modules", "use_rslora",
-                                         "init_lora_weights", "auto_mapping",   "eva_config",
-                                         "corda_config",      "lora_ga_config", "layers_pattern",
-                                         "inference_mode",    "runtime_config", "ensure_weight_tying"};
+constexpr std::string_view kHandled[] = {"peft_type",
+                                         "task_type",
+                                         "r",
+                                         "lora_alpha",
+                                         "target_modules",
+                                         "use_rslora",
+                                         "init_lora_weights",
+                                         "auto_mapping",
+                                         "eva_config",
+                                         "corda_config",
+                                         "lora_ga_config",
+                                         "layers_pattern",
+                                         "inference_mode",
+                                         "runtime_config",
+                                         "ensure_weight_tying",
+                                         "use_dora",
+                                         "width",
+                                         "activation",
+                                         "init_ia3_weights",
+                                         "feedforward_modules"};
 
 absl::Status Refuse(std::string_view field, const Json& value, std::string_view want) {
   return absl::InvalidArgumentError(
@@ -57,58 +72,69 @@ absl::Status CheckInit(const Json& init) {
   return Refuse("init_lora_weights", init, "one that leaves the base weights as they are (true, gaussian, ...)");
 }
 
-absl::StatusOr<std::optional<std::vector<std::string>>> ReadTargetModules(const Json& config) {
-  const Json& value = At(config, "target_modules");
+absl::StatusOr<std::optional<std::vector<std::string>>> ReadModules(const Json& config, const char* field) {
+  const Json& value = At(config, field);
   if (value.is_string()) return std::nullopt;
-  if (!value.is_array() || value.empty()) return Refuse("target_modules", value, "an array of module names");
+  if (!value.is_array() || value.empty()) return Refuse(field, value, "an array of module names");
   std::vector<std::string> names;
   for (const Json& item : value) {
-    if (!item.is_string() || item == "") return Refuse("target_modules", item, "module names");
+    if (!item.is_string() || item == "") return Refuse(field, item, "module names");
     names.push_back(item.get<std::string>());
   }
   return names;
 }
 
-}  // namespace
-
-absl::StatusOr<PeftConfig> ParsePeftConfig(const Json& config) {
-  ASSIGN_OR_RETURN(const std::string type, JsonGet<std::string>(config, "peft_type"));
-  if (type != "LORA") return Refuse("peft_type", At(config, "peft_type"), "LORA");
-  if (const Json& task = At(config, "task_type"); !task.is_null() && task != "CAUSAL_LM") {
-    return Refuse("task_type", task, "CAUSAL_LM");
-  }
-  RETURN_IF_ERROR(CheckUnknown(config));
-  RETURN_IF_ERROR(CheckInit(At(config, "init_lora_weights")));
-
-  PeftConfig peft;
-  ASSIGN_OR_RETURN(const int64_t rank, JsonGet<int64_t>(config, "r"));
-  if (rank < 1 || rank > kMaxLoraRank) {
-    return Refuse("r", At(config, "r"), absl::StrCat("from 1 to ", kMaxLoraRank));
-  }
-  peft.spec.rank = static_cast<int>(rank);
-  ASSIGN_OR_RETURN(peft.spec.alpha, JsonGet<double>(config, "lora_alpha"));
-  if (!std::isfinite(peft.spec.scale())) return Refuse("lora_alpha", At(config, "lora_alpha"), "a number within f32");
-  ASSIGN_OR_RETURN(const bool rank_stabilized, JsonGet<bool>(config, "use_rslora", false));
-  if (rank_stabilized) peft.spec.scaling = LoraScaling::kRankStabilized;
-  ASSIGN_OR_RETURN(peft.target_modules, ReadTargetModules(config));
-  return peft;
+absl::Status ReadRank(const Json& config, const char* field, PeftSpec& spec) {
+  ASSIGN_OR_RETURN(const int64_t rank, JsonGet<int64_t>(config, field));
+  if (rank < 1 || rank > kMaxRank) return Refuse(field, At(config, field), absl::StrCat("from 1 to ", kMaxRank));
+  spec.rank = static_cast<int>(rank);
+  return absl::OkStatus();
 }
 
-Json MakePeftConfig(const LoraSpec& spec, const std::vector<std::string>& target_modules,
-                    const std::string& base_model) {
-  Json config = {{"peft_type", "LORA"},
-                 {"task_type", "CAUSAL_LM"},
-                 {"base_model_name_or_path", base_model},
-                 {"r", spec.rank},
+absl::Status ReadLora(const Json& config, PeftSpec& spec) {
+  RETURN_IF_ERROR(CheckInit(At(config, "init_lora_weights")));
+  RETURN_IF_ERROR(ReadRank(config, "r", spec));
+  ASSIGN_OR_RETURN(spec.alpha, JsonGet<double>(config, "lora_alpha"));
+  ASSIGN_OR_RETURN(const bool rank_stabilized, JsonGet<bool>(config, "use_rslora", false));
+  if (rank_stabilized) spec.scaling = LoraScaling::kRankStabilized;
+  if (!std::isfinite(spec.scale())) return Refuse("lora_alpha", At(config, "lora_alpha"), "a number within f32");
+  ASSIGN_OR_RETURN(const bool dora, JsonGet<bool>(config, "use_dora", false));
+  spec.method = dora ? PeftMethod::kDora : PeftMethod::kLora;
+  return absl::OkStatus();
+}
+
+absl::Status ReadBottleneck(const Json& config, PeftSpec& spec) {
+  spec.method = PeftMethod::kBottleneck;
+  RETURN_IF_ERROR(ReadRank(config, "width", spec));
+  ASSIGN_OR_RETURN(const std::string name, JsonGet<std::string>(config, "activation"));
+  const std::optional<Activation> activation = ParseActivation(name);
+  if (!activation.has_value()) return Refuse("activation", At(config, "activation"), kActivationNames);
+  spec.activation = *activation;
+  return absl::OkStatus();
+}
+
+const char* TypeOf(PeftMethod method) {
+  switch (method) {
+    case PeftMethod::kLora:
+    case PeftMethod::kDora:
+      break;
+    case PeftMethod::kIa3:
+      return "IA3";
+    case PeftMethod::kBottleneck:
+      return "BOTTLENECK";
+  }
+  return "LORA";
+}
+
+Json LoraConfig(const PeftSpec& spec) {
+  Json config = {{"r", spec.rank},
                  {"lora_alpha", spec.alpha},
-                 {"target_modules", target_modules},
                  {"use_rslora", spec.scaling == LoraScaling::kRankStabilized},
                  {"lora_dropout", 0.0},
                  {"bias", "none"},
                  {"fan_in_fan_out", false},
-                 {"inference_mode", true},
                  {"init_lora_weights", true},
-                 {"use_dora", false},
+                 {"use_dora", spec.method == PeftMethod::kDora},
                  {"modules_to_save", nullptr},
                  {"layers_to_transform", nullptr},
                  {"rank_pattern", Json::object()},
@@ -116,6 +142,58 @@ Json MakePeftConfig(const LoraSpec& spec, const std::vector<std::string>& target
   // peft declares lora_alpha an int; some readers insist.
   if (std::abs(spec.alpha) < 1e9 && spec.alpha == std::floor(spec.alpha)) {
     config["lora_alpha"] = static_cast<int64_t>(spec.alpha);
+  }
+  return config;
+}
+
+}  // namespace
+
+absl::StatusOr<PeftConfig> ParsePeftConfig(const Json& config) {
+  ASSIGN_OR_RETURN(const std::string type, JsonGet<std::string>(config, "peft_type"));
+  if (const Json& task = At(config, "task_type"); !task.is_null() && task != "CAUSAL_LM") {
+    return Refuse("task_type", task, "CAUSAL_LM");
+  }
+  RETURN_IF_ERROR(CheckUnknown(config));
+  PeftConfig peft;
+  if (type == "LORA") {
+    RETURN_IF_ERROR(ReadLora(config, peft.spec));
+  } else if (type == "BOTTLENECK") {
+    RETURN_IF_ERROR(ReadBottleneck(config, peft.spec));
+  } else if (type == "IA3") {
+    peft.spec.method = PeftMethod::kIa3;
+    peft.feedforward_modules.emplace();
+    if (!IsEmpty(At(config, "feedforward_modules"))) {
+      ASSIGN_OR_RETURN(peft.feedforward_modules, ReadModules(config, "feedforward_modules"));
+    }
+  } else {
+    return Refuse("peft_type", At(config, "peft_type"), "LORA, IA3 or BOTTLENECK");
+  }
+  ASSIGN_OR_RETURN(peft.target_modules, ReadModules(config, "target_modules"));
+  return peft;
+}
+
+Json MakePeftConfig(const PeftSpec& spec, const std::vector<std::string>& target_modules,
+                    const std::vector<std::string>& feedforward_modules, const std::string& base_model) {
+  Json config = {{"peft_type", TypeOf(spec.method)},
+                 {"task_type", "CAUSAL_LM"},
+                 {"base_model_name_or_path", base_model},
+                 {"target_modules", target_modules},
+                 {"inference_mode", true}};
+  switch (spec.method) {
+    case PeftMethod::kLora:
+    case PeftMethod::kDora:
+      config.update(LoraConfig(spec));
+      break;
+    case PeftMethod::kIa3:
+      config["feedforward_modules"] = feedforward_modules;
+      config["fan_in_fan_out"] = false;
+      config["init_ia3_weights"] = true;
+      config["modules_to_save"] = nullptr;
+      break;
+    case PeftMethod::kBottleneck:
+      config["width"] = spec.rank;
+      config["activation"] = NameOf(spec.activation);
+      break;
   }
   return config;
 }

@@ -32,32 +32,62 @@ absl::Status Bad(std::string message) {
   return absl::InvalidArgumentError(std::move(message));
 }
 
-// "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"; `matrix` is 'A' or 'B'.
-std::string TensorName(const LinearNames& names, int layer, LinearKind kind, char matrix) {
-  return absl::StrCat("base_model.model.", names.ModuleName(layer, kind), ".lora_", std::string(1, matrix), ".weight");
+// One parameter of a bypass as files have it.
+struct FileTensor {
+  const char* suffix;
+  Tensor BypassWeights::*tensor;
+  Shape shape;  // in the file; in memory it may be flat
+};
+
+// Those of one linear's bypass. IA3's vector stands as the column or the row that it multiplies W with.
+std::vector<FileTensor> TensorsOf(const PeftSpec& spec, LinearKind kind, const LinearDims& dims) {
+  const PeftSpec::Shapes shapes = spec.ShapesOf(kind, dims);
+  switch (spec.method) {
+    case PeftMethod::kLora:
+      return {{"lora_A.weight", &BypassWeights::a, shapes.a}, {"lora_B.weight", &BypassWeights::b, shapes.b}};
+    case PeftMethod::kDora:
+      return {{"lora_A.weight", &BypassWeights::a, shapes.a},
+              {"lora_B.weight", &BypassWeights::b, shapes.b},
+              {"lora_magnitude_vector", &BypassWeights::factor, shapes.factor}};
+    case PeftMethod::kIa3: {
+      const int64_t size = shapes.factor[0];
+      return {{"ia3_l", &BypassWeights::factor, spec.scales_input(kind) ? Shape{1, size} : Shape{size, 1}}};
+    }
+    case PeftMethod::kBottleneck:
+      return {{"bottleneck_down.weight", &BypassWeights::a, shapes.a},
+              {"bottleneck_up.weight", &BypassWeights::b, shapes.b}};
+  }
+  return {};
+}
+
+// "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+std::string TensorName(const LinearNames& names, int layer, LinearKind kind, std::string_view suffix) {
+  return absl::StrCat("base_model.model.", names.ModuleName(layer, kind), ".", std::string(suffix));
 }
 
 // --- reading
 // -----------------------------------------------------------------------------------------------------------
 
-absl::Status CheckTensorNames(const SafetensorsFile& file, const LinearShapes& shapes) {
+absl::Status CheckTensorNames(const SafetensorsFile& file, const PeftSpec& spec, const LinearShapes& shapes) {
   std::vector<std::string> known;
   for (int layer = 0; layer < shapes.num_layers; ++layer) {
     for (const LinearKind kind : shapes.names.Kinds()) {
-      for (const char matrix : {'A', 'B'}) known.push_back(TensorName(shapes.names, layer, kind, matrix));
+      for (const FileTensor& tensor : TensorsOf(spec, kind, shapes[kind])) {
+        known.push_back(TensorName(shapes.names, layer, kind, tensor.suffix));
+      }
     }
   }
   std::sort(known.begin(), known.end());
   for (const std::string& name : file.names()) {
     if (std::binary_search(known.begin(), known.end(), name)) continue;
-    return Bad(absl::StrCat("tensor '", name, "' is no LoRA matrix of this model's ", shapes.num_layers, " layers",
-                            SuggestNames(name, known)));
+    return Bad(absl::StrCat("tensor '", name, "' is none of a ", std::string(Name(spec.method)),
+                            " adapter on this model's ", shapes.num_layers, " layers", SuggestNames(name, known)));
   }
   return absl::OkStatus();
 }
 
-// A tensor of the file as finite f32.
-absl::StatusOr<Tensor> ReadTensor(const SafetensorsFile& file, const std::string& name, Shape want) {
+// A tensor of the file as finite f32; flat where it is a row or a column.
+absl::StatusOr<Tensor> ReadTensor(const SafetensorsFile& file, const std::string& name, Shape want, bool flat) {
   ASSIGN_OR_RETURN(const TensorView view, file.Find(name));
   if (view.shape != want) {
     return Bad(
@@ -65,7 +95,7 @@ absl::StatusOr<Tensor> ReadTensor(const SafetensorsFile& file, const std::string
   }
   if (view.dtype == DType::kI32)
     return Bad(absl::StrCat(file.path(), ": tensor '", name, "': I32, want F32, BF16 or F16"));
-  Tensor tensor = Tensor::Empty(DType::kF32, want);
+  Tensor tensor = Tensor::Empty(DType::kF32, flat ? Shape{want.num_elements()} : want);
   ConvertToF32(view, tensor.f32());
   const float *begin = tensor.f32(), *end = begin + tensor.num_elements();
   const float* odd = std::find_if(begin, end, [](float value) { return !std::isfinite(value); });
@@ -76,22 +106,50 @@ absl::StatusOr<Tensor> ReadTensor(const SafetensorsFile& file, const std::string
   return tensor;
 }
 
-absl::StatusOr<std::vector<LoraPair>> ReadPairs(const SafetensorsFile& file, int rank, const LinearShapes& shapes) {
-  std::vector<LoraPair> pairs;
+absl::StatusOr<std::vector<BypassWeights>> ReadBypasses(const SafetensorsFile& file, const PeftSpec& spec,
+                                                        const LinearShapes& shapes) {
+  std::vector<BypassWeights> bypasses;
   for (int layer = 0; layer < shapes.num_layers; ++layer) {
     for (const LinearKind kind : shapes.names.Kinds()) {
-      const std::string a = TensorName(shapes.names, layer, kind, 'A'), b = TensorName(shapes.names, layer, kind, 'B');
-      if (!file.Contains(a) && !file.Contains(b)) continue;
-      LoraPair pair;
-      pair.linear = kind;
-      pair.layer = layer;
-      ASSIGN_OR_RETURN(pair.a, ReadTensor(file, a, {rank, shapes[kind].in}));
-      ASSIGN_OR_RETURN(pair.b, ReadTensor(file, b, {shapes[kind].out, rank}));
-      pairs.push_back(std::move(pair));
+      const std::vector<FileTensor> tensors = TensorsOf(spec, kind, shapes[kind]);
+      const auto name_of = [&](const FileTensor& t) { return TensorName(shapes.names, layer, kind, t.suffix); };
+      const auto is_there = [&](const FileTensor& tensor) { return file.Contains(name_of(tensor)); };
+      if (std::none_of(tensors.begin(), tensors.end(), is_there)) continue;
+      BypassWeights bypass{.linear = kind, .layer = layer};
+      for (const FileTensor& tensor : tensors) {
+        const bool flat = tensor.tensor == &BypassWeights::factor;
+        ASSIGN_OR_RETURN(bypass.*tensor.tensor, ReadTensor(file, name_of(tensor), tensor.shape, flat));
+      }
+      bypasses.push_back(std::move(bypass));
     }
   }
-  if (pairs.empty()) return Bad(absl::StrCat(file.path(), ": no tensors, want LoRA matrices"));
-  return pairs;
+  if (bypasses.empty()) {
+    return Bad(absl::StrCat(file.path(), ": no tensors, want those of a ", std::string(Name(spec.method)), " adapter"));
+  }
+  return bypasses;
+}
+
+// The targets whose IA3 vector is a row: those that scale their input. peft compares the ends of names, dot or not.
+absl::StatusOr<std::vector<LinearKind>> FindFeedforward(const SafetensorsFile& file, const PeftConfig& config,
+                                                        const LinearShapes& shapes) {
+  std::vector<LinearKind> kinds;
+  for (int layer = 0; layer < shapes.num_layers; ++layer) {
+    for (const LinearKind kind : shapes.names.Kinds()) {
+      const absl::StatusOr<TensorView> view = file.Find(TensorName(shapes.names, layer, kind, "ia3_l"));
+      if (!view.ok()) continue;
+      const bool row = view->shape.rank() == 2 && view->shape[0] == 1;
+      if (row && std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+      if (!config.feedforward_modules.has_value()) continue;
+      const std::vector<std::string>& ends = *config.feedforward_modules;
+      const std::string module = shapes.names.ModuleName(layer, kind);
+      const bool named = std::any_of(ends.begin(), ends.end(), [&](const auto& end) { return module.ends_with(end); });
+      if (named == row) continue;
+      return Bad(absl::StrCat("feedforward_modules ", named ? "name " : "do not name ", module,
+                              ", whose ia3_l has shape ", view->shape.ToString()));
+    }
+  }
+  std::sort(kinds.begin(), kinds.end());
+  return kinds;
 }
 
 // As peft matches: a whole name, or its end behind a dot.
@@ -100,8 +158,8 @@ bool Matches(std::string_view module, std::string_view target) {
          (module.size() == target.size() || module[module.size() - target.size() - 1] == '.');
 }
 
-// The config's target_modules must be exactly what the file has pairs for.
-absl::Status CheckTargets(const std::vector<std::string>& targets, const LoraWeights& weights, int num_layers) {
+// The config's target_modules must be exactly what the file has bypasses for.
+absl::Status CheckTargets(const std::vector<std::string>& targets, const AdapterWeights& weights, int num_layers) {
   const LinearNames& names = weights.spec().names;
   std::vector<bool> used(targets.size());
   std::vector<std::string> modules;
@@ -114,8 +172,8 @@ absl::Status CheckTargets(const std::vector<std::string>& targets, const LoraWei
         targeted = used[i] = true;
       }
       if (targeted == (weights.Find(layer, kind) != nullptr)) continue;
-      return Bad(targeted ? absl::StrCat(kTensorFile, " has no matrices for ", module, ", a target module")
-                          : absl::StrCat(kTensorFile, " has matrices for ", module, ", which is no target module"));
+      return Bad(targeted ? absl::StrCat(kTensorFile, " has no tensors for ", module, ", a target module")
+                          : absl::StrCat(kTensorFile, " has tensors for ", module, ", which is no target module"));
     }
   }
   const auto unused = std::find(used.begin(), used.end(), false);
@@ -129,28 +187,41 @@ absl::Status CheckTargets(const std::vector<std::string>& targets, const LoraWei
 // --- writing
 // -----------------------------------------------------------------------------------------------------------
 
-// Short names where every layer has the same pairs; else every module by its whole name.
-std::vector<std::string> TargetNames(const LoraWeights& weights) {
-  const int num_layers = weights.pairs().back().layer + 1;
+// Of the linear that it is around, as far as its own tensors say.
+LinearDims DimsOf(const PeftSpec& spec, const BypassWeights& bypass) {
+  if (!spec.has_pair()) return {bypass.factor.num_elements(), bypass.factor.num_elements()};
+  return {bypass.a.shape()[1], bypass.b.shape()[0]};
+}
+
+// The modules of `kinds`: short names where every layer has the same bypasses; else every module by its whole name.
+std::vector<std::string> ModuleNames(const AdapterWeights& weights, const std::vector<LinearKind>& kinds) {
+  const PeftSpec& spec = weights.spec();
+  const int num_layers = weights.bypasses().back().layer + 1;
   std::vector<std::string> names;
-  if (weights.pairs().size() == num_layers * weights.spec().targets.size()) {
-    for (const LinearKind kind : weights.spec().targets) names.emplace_back(weights.spec().names.Name(kind));
-  } else {
-    for (const LoraPair& pair : weights.pairs())
-      names.push_back(weights.spec().names.ModuleName(pair.layer, pair.linear));
+  if (weights.bypasses().size() == num_layers * spec.targets.size()) {
+    for (const LinearKind kind : kinds) names.emplace_back(spec.names.Name(kind));
+    return names;
+  }
+  for (const BypassWeights& bypass : weights.bypasses()) {
+    const bool wanted = std::find(kinds.begin(), kinds.end(), bypass.linear) != kinds.end();
+    if (wanted) names.push_back(spec.names.ModuleName(bypass.layer, bypass.linear));
   }
   return names;
 }
 
-absl::Status WriteFiles(const std::string& directory, const LoraWeights& weights, const std::string& base_model) {
-  const LinearNames& names = weights.spec().names;
+absl::Status WriteFiles(const std::string& directory, const AdapterWeights& weights, const std::string& base_model) {
+  const PeftSpec& spec = weights.spec();
   std::vector<NamedTensor> tensors;
-  for (const LoraPair& pair : weights.pairs()) {
-    tensors.push_back({TensorName(names, pair.layer, pair.linear, 'A'), pair.a.view()});
-    tensors.push_back({TensorName(names, pair.layer, pair.linear, 'B'), pair.b.view()});
+  for (const BypassWeights& bypass : weights.bypasses()) {
+    for (const FileTensor& tensor : TensorsOf(spec, bypass.linear, DimsOf(spec, bypass))) {
+      TensorView view = (bypass.*tensor.tensor).view();
+      view.shape = tensor.shape;
+      tensors.push_back({TensorName(spec.names, bypass.layer, bypass.linear, tensor.suffix), view});
+    }
   }
   RETURN_IF_ERROR(WriteSafetensors(absl::StrCat(directory, "/", kTensorFile), tensors, {{"format", "pt"}}));
-  const Json config = MakePeftConfig(weights.spec(), TargetNames(weights), base_model);
+  const Json config =
+      MakePeftConfig(spec, ModuleNames(weights, spec.targets), ModuleNames(weights, spec.feedforward), base_model);
   const std::string text = config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   return WriteFileAtomically(absl::StrCat(directory, "/", kConfigFile), text);
 }
@@ -198,7 +269,7 @@ class TemporaryDirectory {
 
 }  // namespace
 
-absl::StatusOr<LoraWeights> ReadPeftAdapter(const std::string& directory, const LinearShapes& shapes) {
+absl::StatusOr<AdapterWeights> ReadPeftAdapter(const std::string& directory, const LinearShapes& shapes) {
   const std::string config_path = absl::StrCat(directory, "/", kConfigFile);
   const std::string tensor_path = absl::StrCat(directory, "/", kTensorFile);
   ASSIGN_OR_RETURN(const std::string text, ReadFile(config_path, kMaxConfigBytes));
@@ -208,21 +279,27 @@ absl::StatusOr<LoraWeights> ReadPeftAdapter(const std::string& directory, const 
   if (!config.ok()) return Annotate(config.status(), config_path);
 
   ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(tensor_path));
-  RETURN_IF_ERROR(Annotate(CheckTensorNames(*file, shapes), tensor_path));
-  ASSIGN_OR_RETURN(std::vector<LoraPair> pairs, ReadPairs(*file, config->spec.rank, shapes));
-  for (const LoraPair& pair : pairs) config->spec.targets.push_back(pair.linear);
-  std::sort(config->spec.targets.begin(), config->spec.targets.end());
-  config->spec.targets.erase(std::unique(config->spec.targets.begin(), config->spec.targets.end()),
-                             config->spec.targets.end());
+  PeftSpec& spec = config->spec;
+  RETURN_IF_ERROR(Annotate(CheckTensorNames(*file, spec, shapes), tensor_path));
+  if (spec.method == PeftMethod::kIa3) {
+    absl::StatusOr<std::vector<LinearKind>> feedforward = FindFeedforward(*file, *config, shapes);
+    if (!feedforward.ok()) return Annotate(feedforward.status(), config_path);
+    spec.feedforward = *std::move(feedforward);
+  }
+  ASSIGN_OR_RETURN(std::vector<BypassWeights> bypasses, ReadBypasses(*file, spec, shapes));
+  for (const BypassWeights& bypass : bypasses) spec.targets.push_back(bypass.linear);
+  std::sort(spec.targets.begin(), spec.targets.end());
+  spec.targets.erase(std::unique(spec.targets.begin(), spec.targets.end()), spec.targets.end());
   config->spec.names = shapes.names;
-  LoraWeights weights(config->spec, std::move(pairs));
+  AdapterWeights weights(config->spec, std::move(bypasses));
   if (config->target_modules.has_value()) {
     RETURN_IF_ERROR(Annotate(CheckTargets(*config->target_modules, weights, shapes.num_layers), config_path));
   }
   return weights;
 }
 
-absl::Status WritePeftAdapter(const std::string& directory, const LoraWeights& weights, const std::string& base_model) {
+absl::Status WritePeftAdapter(const std::string& directory, const AdapterWeights& weights,
+                              const std::string& base_model) {
   std::string target = directory;
   while (target.size() > 1 && target.back() == '/') target.pop_back();
   TemporaryDirectory temporary(target);

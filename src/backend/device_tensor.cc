@@ -11,7 +11,7 @@ DeviceTensor::DeviceTensor(Backend& backend, DType dtype, Shape shape)
 
 DeviceTensor DeviceTensor::CopyOf(Backend& backend, const TensorView& host) {
   DeviceTensor tensor(backend, host.dtype, host.shape);
-  backend.Upload(host, tensor.view());
+  backend.UploadFresh(host, tensor.view());
   return tensor;
 }
 

@@ -12,6 +12,7 @@ class DeviceTensor {
  public:
   DeviceTensor() = default;
   DeviceTensor(Backend& backend, DType dtype, Shape shape);  // zeroed
+  // From any thread.
   static DeviceTensor CopyOf(Backend& backend, const TensorView& host);
 
   DeviceTensor(DeviceTensor&& other) noexcept;

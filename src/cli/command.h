@@ -20,6 +20,9 @@ CLI::Option* AddField(CLI::App* app, const std::string& flags, std::function<voi
       flags, [set = std::move(set)](const T& value) { set(value); }, help);
 }
 
+// `options` must outlive the command line. define_tune.cc
+void DefineTune(CLI::App& app, TuneOptions& options, Command& command);
+
 namespace bench {
 void DefineBench(CLI::App& app, Command& command);  // bench/define.cc
 

@@ -200,49 +200,6 @@ void DefineDoctor(CLI::App& app, Command& command) {
       [&command, options] { command = [options](const Session& session) { return RunDoctor(session, *options); }; });
 }
 
-void DefineTune(CLI::App& app, TuneOptions& options, Command& command) {
-  CLI::App* const tune = app.add_subcommand("tune", "Fine-tune an adapter")->fallthrough();
-  v1::Lora& lora = *options.request.mutable_peft()->mutable_lora();
-  v1::Hyperparameters& h = *options.request.mutable_hyperparameters();
-  tune->add_option("DATA", options.data, R"(JSONL: {"messages"}, {"prompt","completion"} or {"text"} a line)")
-      ->required();
-  tune->add_flag("--data-on-daemon", options.data_on_daemon, "DATA is a path on the daemon's machine; else it is sent");
-  tune->add_option("--as", *options.request.mutable_adapter(), "The adapter's name")->required();
-  AddField<int>(
-      tune, "--rank", [&](int r) { lora.set_rank(r); }, "Default 16");
-  AddField<double>(
-      tune, "--alpha", [&](double a) { lora.set_alpha(a); }, "Default: twice the rank");
-  tune->add_option_function<std::vector<std::string>>(
-          "--target",
-          [&](const std::vector<std::string>& t) { lora.mutable_target_modules()->Assign(t.begin(), t.end()); },
-          "q_proj,v_proj,... Default: all linear layers")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  CLI::Option* const epochs = AddField<double>(
-      tune, "--epochs", [&](double e) { h.set_epochs(e); }, "Default 3");
-  AddField<int>(
-      tune, "--max-steps", [&](int n) { h.set_max_steps(n); }, "Optimizer steps, instead of --epochs")
-      ->excludes(epochs);
-  AddField<double>(
-      tune, "--lr", [&](double lr) { h.set_learning_rate(lr); }, "Learning rate; default 2e-4");
-  AddField<int>(
-      tune, "--batch", [&](int n) { h.set_micro_batch(n); }, "Samples of a micro batch; default 1");
-  AddField<int>(
-      tune, "--accumulate", [&](int n) { h.set_gradient_accumulation(n); }, "Micro batches of a step; default 1");
-  AddField<int>(
-      tune, "--max-length", [&](int n) { h.set_max_length(n); }, "Tokens of a sample; default 1024");
-  AddField<uint64_t>(
-      tune, "--seed", [&](uint64_t s) { h.set_seed(s); }, "Of initialisation and shuffling; default 0");
-  const std::map<std::string, v1::LossMask> masks = {
-      {"all", v1::LOSS_MASK_ALL}, {"completion", v1::LOSS_MASK_COMPLETION}, {"assistant", v1::LOSS_MASK_ASSISTANT}};
-  AddField<std::string>(
-      tune, "--loss-mask", [&h, masks](const std::string& m) { h.set_loss_mask(masks.at(m)); },
-      "What is learned; default completion")
-      ->check(CLI::IsMember({"all", "completion", "assistant"}));
-  tune->add_flag("--watch", options.watch, "Draw progress and loss until it ends; Ctrl-C detaches");
-  tune->callback([&] { command = [&](const Session& session) { return RunTune(session, options); }; });
-}
-
 // A subcommand on one thing that the daemon knows by name.
 struct NamedCommand {
   const char* name;

@@ -69,6 +69,7 @@ Fields JobFields(const Terminal& terminal, const v1::Job& job) {
 std::string AdaptersTable(const Terminal& terminal, const v1::ListAdaptersResponse& response) {
   Table table({{"ADAPTER"},
                {"GENERATION", Align::kRight},
+               {"METHOD"},
                {"RANK", Align::kRight},
                {"ALPHA", Align::kRight},
                {"PARAMETERS", Align::kRight},
@@ -76,8 +77,9 @@ std::string AdaptersTable(const Terminal& terminal, const v1::ListAdaptersRespon
                {"FROM"},
                {"MODULES"}});
   for (const v1::Adapter& adapter : response.adapters()) {
-    table.AddRow({adapter.name(), absl::StrCat(adapter.generation()), absl::StrCat(adapter.rank()),
-                  FormatNumber(adapter.alpha()), FormatCount(adapter.num_parameters()),
+    table.AddRow({adapter.name(), absl::StrCat(adapter.generation()), adapter.method(),
+                  adapter.rank() > 0 ? absl::StrCat(adapter.rank()) : "-",
+                  adapter.alpha() > 0 ? FormatNumber(adapter.alpha()) : "-", FormatCount(adapter.num_parameters()),
                   FormatAge(FromProto(adapter.created()), absl::Now()),
                   adapter.job_id().empty() ? adapter.path() : adapter.job_id(),
                   absl::StrJoin(adapter.target_modules(), ",")});

@@ -15,6 +15,7 @@ void Engine::CreateTraining() {
                                                      .pool = pool_.get(),
                                                      .sequence_ids = &sequence_ids_,
                                                      .registry = &jobs_,
+                                                     .row_norms = &model_->row_norms(),
                                                      .publication = {.store = adapters_.get(),
                                                                      .registry = &jobs_,
                                                                      .io = io_.get(),

@@ -19,17 +19,17 @@ Prober::Prober(const Parts& parts, const ProbeLimits& limits)
       limits_(limits),
       gradients_(static_cast<size_t>(parts.model->desc().num_layers)),
       tape_(*parts.backend, parts.model->desc(), parts.model->activation_dtype(), limits.max_trained) {
-  const absl::StatusOr<LoraSpec> spec =
-      MakeLoraSpec({.rank = kProbeRank, .alpha = kProbeRank}, parts.adapters->shapes().names);
+  const absl::StatusOr<PeftSpec> spec =
+      MakePeftSpec({.rank = kProbeRank, .alpha = kProbeRank}, parts.adapters->shapes().names);
   CHECK(spec.ok()) << spec.status().ToString();
-  LoraWeights weights(*spec, parts.adapters->shapes());
+  AdapterWeights weights(*spec, parts.adapters->shapes());
   weights.Initialize(0);
   adapter_ = parts.adapters->AddWorkingCopy(weights);
-  gradient_tensors_.reserve(2 * weights.pairs().size());
-  for (const LoraPair& pair : weights.pairs()) {
-    LoraGradients& to = gradients_[static_cast<size_t>(pair.layer)].linears[static_cast<int>(pair.linear)];
-    to.da = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, pair.a.shape()).view();
-    to.db = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, pair.b.shape()).view();
+  gradient_tensors_.reserve(2 * weights.bypasses().size());
+  for (const BypassWeights& bypass : weights.bypasses()) {
+    BypassGradients& to = gradients_[static_cast<size_t>(bypass.layer)].linears[static_cast<int>(bypass.linear)];
+    to.da = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, bypass.a.shape()).view();
+    to.db = gradient_tensors_.emplace_back(*parts.backend, DType::kF32, bypass.b.shape()).view();
   }
 }
 

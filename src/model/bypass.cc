@@ -18,14 +18,26 @@ Bypasses::Bypasses(std::span<const Span> spans, const AdapterStore& adapters) {
   }
 }
 
-std::span<const LoraSegment> Bypasses::Segments(int layer, LinearKind kind) {
-  segments_.clear();
+const BypassSite& Bypasses::At(int layer, LinearKind kind, const TensorView& bias) {
+  site_.inputs.clear();
+  site_.pairs.clear();
+  site_.outputs.clear();
+  site_.bottlenecks.clear();
+  site_.output_rows.clear();
   for (const Rows& rows : rows_) {
-    const AdapterPair* pair = rows.adapter->Find(layer, kind);
-    if (pair == nullptr) continue;
-    segments_.push_back({rows.first_row, rows.num_rows, pair->a.get(), pair->b.get(), pair->scale});
+    const AdapterBypass* bypass = rows.adapter->Find(layer, kind);
+    if (bypass == nullptr) continue;
+    if (bypass->a != nullptr) {
+      auto& pairs = bypass->adds_to_input_path() ? site_.pairs : site_.bottlenecks;
+      pairs.push_back(bypass->Pair(rows.first_row, rows.num_rows));
+    }
+    if (!bypass->factor.empty()) {
+      auto& scales = bypass->scales_input ? site_.inputs : site_.outputs;
+      scales.push_back(bypass->Scale(rows.first_row, rows.num_rows, bias));
+    }
+    if (bypass->reads_output) site_.output_rows.push_back({rows.first_row, rows.num_rows});
   }
-  return segments_;
+  return site_;
 }
 
 }  // namespace tandem

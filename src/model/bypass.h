@@ -10,14 +10,28 @@
 
 namespace tandem {
 
+// The bypasses of all rows around one linear y = W x + bias, in row order, in the order in which they act. PeftMethod
+// says what each computes.
+struct BypassSite {
+  std::vector<ScaleSegment> inputs;      // before the linear: x
+  std::vector<LoraSegment> pairs;        // beside it: x to y
+  std::vector<ScaleSegment> outputs;     // after it: y
+  std::vector<LoraSegment> bottlenecks;  // after it: y to y
+  // Rows whose bypass reads y: where the linear adds to a sum, that sum must stand aside meanwhile.
+  struct Rows {
+    int first = 0, count = 0;
+  };
+  std::vector<Rows> output_rows;
+};
+
 // The adapters of one batch's rows. Neighbouring spans of one adapter share a segment. Borrows the adapters for the
 // step.
 class Bypasses {
  public:
   Bypasses(std::span<const Span> spans, const AdapterStore& adapters);
 
-  // The segments around one linear, in row order; empty where no row has a bypass there. Valid until the next call.
-  std::span<const LoraSegment> Segments(int layer, LinearKind kind);
+  // Around one linear; empty where no row has a bypass there. Valid until the next call. `bias` may have no data.
+  const BypassSite& At(int layer, LinearKind kind, const TensorView& bias);
 
  private:
   struct Rows {
@@ -25,7 +39,7 @@ class Bypasses {
     int first_row, num_rows;
   };
   std::vector<Rows> rows_;
-  std::vector<LoraSegment> segments_;
+  BypassSite site_;
 };
 
 }  // namespace tandem

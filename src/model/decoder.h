@@ -53,10 +53,16 @@ struct DecoderScratch {
   DeviceTensor dnormed, dgated;  // as normed and gated
   DeviceTensor q_normed;         // [max_rows, num_heads * head_dim] of families with q and k norms
   ExpertScratch experts;
+  // Rows of the widest linear: an input scaled by an adapter, or in backward an output's gradient; a sum that stands
+  // aside, or in backward the gradient of a scaled input.
+  DeviceTensor scaled, aside;
   DeviceTensor embedded;  // [max_rows, embedding_width] of families with projections
   // Gradients that are sums in f32, in the activations' type: where that is another. Backward only.
   DeviceTensor dk, dv;  // as k and v
 };
+
+// The first elements of scratch as [rows, columns].
+TensorView AsShape(const DeviceTensor& scratch, int64_t rows, int64_t columns);
 
 // `gradient`, or its copy in `narrow` where activations have another type than the gradient's.
 TensorView AsActivations(Backend& backend, const TensorView& gradient, const DeviceTensor& narrow);

@@ -2,6 +2,7 @@
 #include "model/decoder.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
+#include "ops/column_scale.h"
 #include "ops/linear.h"
 #include "ops/lora.h"
 #include "ops/rope.h"
@@ -32,7 +33,7 @@ class Backward {
       context_.backend.Zero(tape_.dv().view());
     }
     Mlp();
-    Attention();
+    if (adapter_->HasBypassBefore(unit_.layer, LinearKind::kGateProj)) Attention();
   }
 
  private:
@@ -153,16 +154,54 @@ class Backward {
     }
   }
 
-  // dx (+)= dy W, and the bypass: its gradients, and its share of dx.
+  // dx (+)= dy W through the bypass, which adds to its gradients.
   void Linear(LinearKind kind, const TensorView& x, const TensorView& dy, Accumulate mode, const TensorView& dx) {
-    ops::LinearBackwardInput(context_.backend, dy, weights_[kind], mode, dx);
-    const AdapterPair* pair = adapter_->Find(unit_.layer, kind);
-    if (pair == nullptr) return;
-    const LoraSegment segment = {0, unit_.window.num_rows(), pair->a.get(), pair->b.get(), pair->scale};
-    const LoraGradients& gradients = tape_.gradients()[unit_.layer].linears[static_cast<int>(kind)];
-    ops::LoraBackward(context_.backend, x, dy, segment, gradients, dx);
+    Backend& backend = context_.backend;
+    const AdapterBypass* bypass = adapter_->Find(unit_.layer, kind);
+    if (bypass == nullptr) return ops::LinearBackwardInput(backend, dy, weights_[kind], mode, dx);
+    const BypassGradients& gradients = tape_.gradients()[unit_.layer].linears[static_cast<int>(kind)];
+    const TensorView dout = bypass->reads_output ? OutputGradient(kind, *bypass, gradients, dy) : dy;
+    if (bypass->scales_input) return ScaledInputGradient(kind, *bypass, gradients, {x, dout, mode, dx});
+    ops::LinearBackwardInput(backend, dout, weights_[kind], mode, dx);
+    if (!bypass->adds_to_input_path()) return;
+    ops::LoraBackward(backend, x, dout, bypass->Pair(0, num_rows()), {gradients.da, gradients.db}, dx);
   }
 
+  // Of what the linear computed, from that of what the bypass made of it.
+  TensorView OutputGradient(LinearKind kind, const AdapterBypass& bypass, const BypassGradients& gradients,
+                            const TensorView& dy) {
+    const TensorView y = Window(saved_.outputs[static_cast<int>(kind)]);
+    const TensorView dout = AsShape(scratch_.scaled, dy.rows(), dy.shape[1]);
+    if (bypass.factor.empty()) {
+      context_.backend.Copy(dy, dout);
+      ops::LoraBackward(context_.backend, y, dy, bypass.Pair(0, num_rows()), {gradients.da, gradients.db}, dout);
+    } else {
+      const TensorView bias = weights_.biases[static_cast<int>(kind)].view();
+      const ScaleSegment segment = bypass.Scale(0, num_rows(), bias);
+      ops::ScaleColumnsBackward(context_.backend, y, dy, segment, gradients.dfactor, dout);
+    }
+    return dout;
+  }
+
+  struct Product {
+    TensorView x, dy;
+    Accumulate mode;
+    TensorView dx;
+  };
+  void ScaledInputGradient(LinearKind kind, const AdapterBypass& bypass, const BypassGradients& gradients,
+                           const Product& product) {
+    const TensorView dscaled = AsShape(scratch_.aside, product.dx.rows(), product.dx.shape[1]);
+    ops::LinearBackwardInput(context_.backend, product.dy, weights_[kind], Accumulate::kNo, dscaled);
+    ops::ScaleColumnsBackward(context_.backend, product.x, dscaled, bypass.Scale(0, num_rows(), {}), gradients.dfactor,
+                              dscaled);
+    if (product.mode == Accumulate::kYes) {
+      ops::Add(context_.backend, dscaled, product.dx);
+    } else {
+      context_.backend.Copy(dscaled, product.dx);
+    }
+  }
+
+  int num_rows() const { return unit_.window.num_rows(); }
   TensorView RopeTable() const { return context_.rope_tables[context_.desc.layers[unit_.layer].rope].view(); }
   TensorView Window(const DeviceTensor& tensor) const {
     return tensor.view().Rows(unit_.window.begin, unit_.window.num_rows());

@@ -1,6 +1,10 @@
+#include <algorithm>
+#include <functional>
+
 #include "model/decoder.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
+#include "ops/column_scale.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/lora.h"
@@ -122,21 +126,58 @@ class Forward {
     Norm(context_, norms.after, hidden_, Accumulate::kNo, hidden_);
   }
 
-  // The backbone's product over all rows and its bias, then the bypasses over theirs.
+  // The backbone's product over all rows and its bias, the bypasses over theirs.
   void Linear(int layer, LinearKind kind, const TensorView& x, Accumulate mode, const TensorView& y) {
-    ops::Linear(context_.backend, x, Layer(layer)[kind], mode, y);
-    if (context_.desc.has_bias(kind)) {
-      ops::AddBias(context_.backend, Layer(layer).biases[static_cast<int>(kind)].view(), y);
-    }
-    ops::Lora(context_.backend, x, bypasses_.Segments(layer, kind), y);
+    Backend& backend = context_.backend;
+    const TensorView bias = Layer(layer).biases[static_cast<int>(kind)].view();
+    const BypassSite& site = bypasses_.At(layer, kind, bias);
+    const bool stands_aside = mode == Accumulate::kYes && !site.output_rows.empty();
+    if (stands_aside) SetAside(site.output_rows, y);
+    ops::Linear(backend, ScaledInput(site, x), Layer(layer)[kind], mode, y);
+    if (context_.desc.has_bias(kind)) ops::AddBias(backend, bias, y);
+    ops::Lora(backend, x, site.pairs, y);
+    Save(
+        layer, [kind](Tape::Layer& saved) -> DeviceTensor& { return saved.outputs[static_cast<int>(kind)]; }, y);
+    ops::ScaleColumns(backend, site.outputs, y);
+    ops::Lora(backend, y, site.bottlenecks, y);
+    if (stands_aside) TakeBack(site.output_rows, y);
   }
 
-  // The rows of training spans to their tapes, each at its own position.
-  void Save(int layer, DeviceTensor Tape::Layer::*where, const TensorView& rows) {
+  // x, with the rows scaled that a bypass scales.
+  TensorView ScaledInput(const BypassSite& site, const TensorView& x) {
+    if (site.inputs.empty()) return x;
+    const TensorView scaled = AsShape(scratch_.scaled, x.rows(), x.shape[1]);
+    context_.backend.Copy(x, scaled);
+    ops::ScaleColumns(context_.backend, site.inputs, scaled);
+    return scaled;
+  }
+
+  // Some rows of the sum that a linear is about to be added to: zero, so that they become its output alone; and back.
+  // All other rows, and their bits, are as ever.
+  void SetAside(std::span<const BypassSite::Rows> parts, const TensorView& sum) {
+    const TensorView aside = AsShape(scratch_.aside, sum.rows(), sum.shape[1]);
+    for (const BypassSite::Rows& rows : parts) {
+      const TensorView part = sum.Rows(rows.first, rows.count);
+      context_.backend.Copy(part, aside.Rows(rows.first, rows.count));
+      context_.backend.Zero(part);
+    }
+  }
+  void TakeBack(std::span<const BypassSite::Rows> parts, const TensorView& sum) {
+    const TensorView aside = AsShape(scratch_.aside, sum.rows(), sum.shape[1]);
+    for (const BypassSite::Rows& rows : parts) {
+      ops::Add(context_.backend, aside.Rows(rows.first, rows.count), sum.Rows(rows.first, rows.count));
+    }
+  }
+
+  // The rows of training spans to their tapes, each at its own position; where the tape has room for such.
+  template <typename Where>
+  void Save(int layer, Where&& where, const TensorView& rows) {
     for (const Span& span : batch_.spans) {
       if (span.tape == nullptr) continue;
-      const TensorView saved = (span.tape->layers()[layer].*where).view().Rows(span.first_position, span.num_rows);
-      context_.backend.Copy(rows.Rows(span.first_row, span.num_rows), saved);
+      const DeviceTensor& saved = std::invoke(where, span.tape->layers()[layer]);
+      if (saved.empty()) continue;
+      context_.backend.Copy(rows.Rows(span.first_row, span.num_rows),
+                            saved.view().Rows(span.first_position, span.num_rows));
     }
   }
 
@@ -189,9 +230,16 @@ DecoderScratch::DecoderScratch(Backend& backend, const ModelDesc& desc, DType ac
     experts.dweights = rows_of(DType::kF32, top_k);
     experts.ends = DeviceTensor(backend, DType::kI32, {desc.experts.count});
   }
+  const int64_t widest = std::max({desc.hidden, desc.q_size(), desc.ffn});
+  scaled = rows(widest);
+  aside = rows(widest);
   dk = rows(narrow ? desc.kv_size() : 0);
   dv = rows(narrow ? desc.kv_size() : 0);
   embedded = rows(desc.names.project_in.empty() ? 0 : desc.embedding_width);
+}
+
+TensorView AsShape(const DeviceTensor& scratch, int64_t rows, int64_t columns) {
+  return {scratch.view().data, scratch.view().dtype, {rows, columns}};
 }
 
 TensorView AsActivations(Backend& backend, const TensorView& gradient, const DeviceTensor& narrow) {

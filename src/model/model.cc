@@ -77,6 +77,7 @@ Model::Model(ModelDesc desc, ModelWeights weights, const ModelOptions& options, 
       activations_(backend.ActivationDType(weights_.dtype)),
       padding_block_(options.kv_blocks),
       rope_tables_(MakeRopeTables(backend, desc_, max_context_)),
+      row_norms_(backend, weights_, activations_),
       scratch_(backend, desc_, activations_, options.max_batch_rows),
       hidden_(backend, activations_, {options.max_batch_rows, desc_.hidden}),
       dhead_(backend, activations_, {options.max_batch_rows, desc_.embedding_width}),
@@ -127,9 +128,17 @@ StepResult Model::Run(const Batch& batch, const std::atomic<bool>* yield) {
   return Collect(batch, std::move(step));
 }
 
+void Model::PrepareAdapters(const Batch& batch) {
+  for (const Span& span : batch.spans) {
+    if (span.adapter.is_base()) continue;
+    if (const Adapter* adapter = adapters_.Find(span.adapter)) row_norms_.Update(*adapter);
+  }
+}
+
 // A batch of decode is filled up to a size that comes again, and run as what was run before. What pads it is a sequence
 // of one token, whose results nobody reads.
 void Model::RunForward(const Batch& batch) {
+  PrepareAdapters(batch);
   const int rows = batch.num_rows(), padded_rows = backend_.PaddedRows(rows);
   if (!IsDecode(batch) || padded_rows > hidden_.shape()[0]) {
     DecoderForward(context(), batch, scratch_, hidden_.view().Rows(0, rows));
@@ -188,6 +197,7 @@ int Model::RunBackward(std::span<const BackwardUnit> units, const std::atomic<bo
 
 Tensor Model::Logits(const Batch& batch) {
   Tensor logits = Tensor::Empty(DType::kF32, {batch.num_rows(), desc_.vocab});
+  PrepareAdapters(batch);
   DecoderForward(context(), batch, scratch_, hidden_.view().Rows(0, batch.num_rows()));
   for (int first = 0; first < batch.num_rows(); first += kLogitsChunk) {
     const int count = std::min(kLogitsChunk, batch.num_rows() - first);

@@ -13,6 +13,7 @@
 #include "model/backward_lane.h"
 #include "model/decoder.h"
 #include "model/description.h"
+#include "model/row_norms.h"
 #include "tandem/load_progress.h"
 
 namespace tandem {
@@ -59,6 +60,8 @@ class Model {
   // Logits [num_rows, vocab] of every row of the batch, which holds no training: for tests and tools.
   Tensor Logits(const Batch& batch);  // on the host
 
+  // Of its linears' rows; step thread only.
+  RowNorms& row_norms() { return row_norms_; }
   const ModelDesc& desc() const { return desc_; }
   int max_context() const { return max_context_; }
   DType weight_dtype() const { return weights_.dtype; }
@@ -83,6 +86,8 @@ class Model {
   void Pool(const Batch& batch);
   // Losses of a training or evaluation span's rows, good when the step is over.
   void Loss(const Span& span, const Batch& batch, std::span<double> losses);
+  // Brings up to date what the batch's adapters have of the model's making.
+  void PrepareAdapters(const Batch& batch);
   void RunForward(const Batch& batch);
   // Before and after the forward of `batch`. The latter says how many units are through and what the time says.
   void BeginBackward(const Batch& batch);
@@ -98,6 +103,7 @@ class Model {
   const DType activations_;
   const BlockId padding_block_;  // of the KV pool, nobody's: rows that only pad a batch of decode write there
   std::vector<DeviceTensor> rope_tables_;
+  RowNorms row_norms_;
   DecoderScratch scratch_;
   std::optional<DecoderScratch> backward_scratch_;  // where backward may run beside forward
   DeviceTensor hidden_;                             // [max_batch_rows, hidden]

@@ -26,13 +26,16 @@ void ForEachTensor(const ModelDesc& desc, Fn&& fn) {
 
 }  // namespace
 
-Tape::Tape(Backend& backend, const ModelDesc& desc, DType activations, int max_length) {
+Tape::Tape(Backend& backend, const ModelDesc& desc, DType activations, int max_length,
+           std::span<const LinearKind> kept) {
+  const LinearShapes shapes = desc.linear_shapes();
   const auto rows = [&](DType dtype, int64_t columns) { return DeviceTensor(backend, dtype, {max_length, columns}); };
   for (int i = 0; i < desc.num_layers; ++i) {
     Layer& layer = layers_.emplace_back();
     ForEachTensor(desc, [&](DeviceTensor Layer::*tensor, int width) {
       if (width > 0) layer.*tensor = rows(activations, width);
     });
+    for (const LinearKind kind : kept) layer.outputs[static_cast<int>(kind)] = rows(activations, shapes[kind].out);
     layer.lse = rows(DType::kF32, desc.num_heads);
   }
   dhidden_ = rows(activations, desc.hidden);
@@ -40,8 +43,10 @@ Tape::Tape(Backend& backend, const ModelDesc& desc, DType activations, int max_l
   dv_ = rows(DType::kF32, desc.kv_size());
 }
 
-size_t Tape::BytesFor(const ModelDesc& desc, DType activations, int max_length) {
+size_t Tape::BytesFor(const ModelDesc& desc, DType activations, int max_length, std::span<const LinearKind> kept) {
   size_t layer = 0;
+  const LinearShapes shapes = desc.linear_shapes();
+  for (const LinearKind kind : kept) layer += shapes[kind].out;
   ForEachTensor(desc, [&](DeviceTensor Layer::*, int width) { layer += width; });
   const size_t in_f32 = desc.num_layers * desc.num_heads + 2 * desc.kv_size();
   const size_t others = desc.num_layers * layer + desc.hidden;

@@ -3,9 +3,11 @@
 //
 // Kept per layer (see coserving.md, "The activation plan"): the input of each half, q, the attention output and its
 // log-sum-exp, gate and up; and what a family's further norms read. K and V lie in the KV pool. Norm outputs,
-// activations and P are recomputed, and so is all that happens within experts.
+// activations and P are recomputed, and so is all that happens within experts. Where a job's bypass reads what its
+// linear computes, that output is kept too: at most the width of the linear, which a second product would cost else.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "backend/device_tensor.h"
@@ -16,15 +18,20 @@
 
 namespace tandem {
 
-// Where the gradients of one LoRA pair go; empty views where the pair does not exist.
+// Where the gradients of one bypass go; empty views where its method has no such parameter.
+struct BypassGradients {
+  TensorView da = {}, db = {}, dfactor = {};
+};
+
 struct LayerGradients {
-  LoraGradients linears[kNumLinears];  // by LinearKind
+  BypassGradients linears[kNumLinears];  // by LinearKind; empty where there is no bypass
 };
 
 class Tape {
  public:
-  // Room for sequences of up to max_length tokens.
-  Tape(Backend& backend, const ModelDesc& desc, DType activations, int max_length);
+  // Room for sequences of up to max_length tokens, with the outputs of `kept` linears.
+  Tape(Backend& backend, const ModelDesc& desc, DType activations, int max_length,
+       std::span<const LinearKind> kept = {});
 
   // Starts a new sequence of `length` tokens whose gradients go to `gradients` [num_layers]: borrowed until the next
   // Begin.
@@ -40,6 +47,7 @@ class Tape {
     DeviceTensor gate, up;                      // [length, ffn] of a dense MLP
     DeviceTensor attention_branch, mlp_branch;  // [length, hidden] input of HalfNorms::out
     DeviceTensor attention_sum, mlp_sum;        // [length, hidden] input of HalfNorms::after
+    DeviceTensor outputs[kNumLinears];          // [length, out] of kept linears, by LinearKind; before what reads them
   };
   std::vector<Layer>& layers() { return layers_; }
   // [length, hidden]: the gradient with respect to the output of the layer that backward works on, then of its input.
@@ -54,7 +62,8 @@ class Tape {
   bool RanBackward(const BackwardUnit& unit) const {
     return unit.layer > last_layer_ || (unit.layer == last_layer_ && unit.window.begin >= last_begin_);
   }
-  static size_t BytesFor(const ModelDesc& desc, DType activations, int max_length);
+  static size_t BytesFor(const ModelDesc& desc, DType activations, int max_length,
+                         std::span<const LinearKind> kept = {});
 
  private:
   int length_ = 0;

@@ -14,14 +14,24 @@ namespace {
 
 std::vector<Tape> MakeTapes(const PreparedJob& job, const TrainingParts& parts) {
   std::vector<Tape> tapes;
+  const std::vector<LinearKind> kept = job.weights.spec().targets_that_read_output();
   const int num_tapes = SamplesInFlight(job.spec.hyperparameters, job.dataset);
   for (int i = 0; i < num_tapes; ++i)
-    tapes.emplace_back(*parts.backend, *parts.desc, parts.activations, job.dataset.max_rows);
+    tapes.emplace_back(*parts.backend, *parts.desc, parts.activations, job.dataset.max_rows, kept);
   return tapes;
 }
 
 std::span<const BackwardUnit> UnitsThatRan(const Batch& batch, int backward_skipped) {
   return std::span(batch.backward).first(batch.backward.size() - backward_skipped);
+}
+
+// Completed with what only the model knows of a fresh DoRA adapter.
+const AdapterWeights& WithMagnitudes(AdapterWeights& weights, RowNorms* row_norms) {
+  if (weights.needs_magnitudes()) {
+    CHECK(row_norms != nullptr);
+    weights.SetMagnitudes([&](int layer, LinearKind kind) { return row_norms->Of(layer, kind); });
+  }
+  return weights;
 }
 
 PipelineOptions PipelineOptionsOf(JobId id, const TrainingParts& parts, int lowest_layer) {
@@ -41,10 +51,11 @@ TrainingJob::TrainingJob(JobId id, PreparedJob prepared, const TrainingParts& pa
       schedule_(prepared_.spec.hyperparameters, static_cast<int64_t>(prepared_.dataset.samples.size())),
       registry_(parts.registry),
       settle_backward_(parts.settle_backward),
-      trainer_(std::exchange(prepared_.weights, {}), parts.backend, parts.publication.store),
+      trainer_(WithMagnitudes(prepared_.weights, parts.row_norms), parts.backend, parts.publication.store),
       publisher_(parts.publication, id, prepared_.spec.adapter_name),
       pipeline_(PipelineOptionsOf(id, parts, trainer_.lowest_layer()), MakeTapes(prepared_, parts),
                 &trainer_.gradients(), parts.pool, parts.sequence_ids) {
+  prepared_.weights = {};
   registry_->MarkRunning(id_);
   BeginStep();
 }
@@ -147,7 +158,7 @@ absl::StatusOr<TrainingJob::Progress> TrainingJob::EndStep(double norm) {
   }
   registry_->ReportStep(id_, report);
   if (report.step < step_ || !publishes()) return Progress::kRunning;
-  ASSIGN_OR_RETURN(LoraWeights weights, trainer_.Snapshot());
+  ASSIGN_OR_RETURN(AdapterWeights weights, trainer_.Snapshot());
   if (step_ == schedule_.total_steps()) {
     publisher_.PublishAndFinish(std::move(weights));
     return Progress::kTrained;

@@ -11,11 +11,12 @@
 
 #include "absl/status/status.h"
 #include "kv/block_pool.h"
+#include "model/row_norms.h"
 #include "tandem/backend.h"
 #include "tandem/sequence_ids.h"
 #include "tandem/work_source.h"
+#include "training/adapter_trainer.h"
 #include "training/job_registry.h"
-#include "training/lora_trainer.h"
 #include "training/prepare.h"
 #include "training/publisher.h"
 #include "training/sample_order.h"
@@ -39,7 +40,8 @@ struct TrainingParts {
   BlockPool* pool = nullptr;
   SequenceIds* sequence_ids = nullptr;
   JobRegistry* registry = nullptr;
-  Publisher::Parts publication;  // its registry is this one
+  RowNorms* row_norms = nullptr;  // the model's: where a fresh DoRA adapter begins
+  Publisher::Parts publication;   // its registry is this one
   // Returns when none of their backward units is under way any more.
   std::function<void()> settle_backward = [] {};
   TrainingOptions options;
@@ -90,11 +92,11 @@ class TrainingJob {
   absl::StatusOr<Progress> EndStep(double norm);
 
   const JobId id_;
-  PreparedJob prepared_;  // its weights have moved to the trainer
+  PreparedJob prepared_;  // its weights are the trainer's
   const Schedule schedule_;
   JobRegistry* const registry_;
   const std::function<void()> settle_backward_;
-  LoraTrainer trainer_;
+  AdapterTrainer trainer_;
   Publisher publisher_;
   SamplePipeline pipeline_;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,39 +24,63 @@ std::string InMib(int64_t bytes) {
   return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB");
 }
 
-absl::Status CheckSameShape(const JobSpec& spec, const LoraSpec& initial) {
-  const LoraConfig& asked = spec.lora;
+// What is asked for beside init_from_adapter must be what that adapter is.
+absl::Status CheckSame(const JobSpec& spec, const PeftSpec& initial) {
+  const PeftOptions& asked = spec.peft;
+  const std::string field(FieldOf(asked.method.value_or(initial.method)));
   const auto refuse = [&](const std::string& what, const std::string& got, const std::string& want) {
-    return absl::InvalidArgumentError(absl::StrCat("lora.", what, " is ", got, ", but adapter '",
-                                                   spec.init_from_adapter, "' has ", want, "; leave it unset"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " is ", got, ", but adapter '", spec.init_from_adapter, "' has ", want, "; leave it unset"));
   };
+  if (asked.method.has_value() && *asked.method != initial.method) {
+    return refuse("peft", std::string(Name(*asked.method)), std::string(Name(initial.method)));
+  }
   if (asked.rank != 0 && asked.rank != initial.rank) {
-    return refuse("rank", absl::StrCat(asked.rank), absl::StrCat(initial.rank));
+    return refuse(field + ".rank", absl::StrCat(asked.rank), absl::StrCat(initial.rank));
   }
   if (asked.alpha != 0 && asked.alpha != initial.alpha) {
-    return refuse("alpha", absl::StrCat(asked.alpha), absl::StrCat(initial.alpha));
+    return refuse(field + ".alpha", absl::StrCat(asked.alpha), absl::StrCat(initial.alpha));
   }
-  if (asked.target_modules.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::vector<LinearKind> targets, ParseTargetModules(asked.target_modules, initial.names));
-  if (targets != initial.targets)
-    return refuse("target_modules", NamesOf(targets, initial.names), NamesOf(initial.targets, initial.names));
+  const bool stabilized = initial.scaling == LoraScaling::kRankStabilized;
+  if (asked.rank_stabilized.value_or(stabilized) != stabilized) {
+    return refuse(field + ".use_rslora", stabilized ? "false" : "true", stabilized ? "true" : "false");
+  }
+  if (asked.activation.value_or(initial.activation) != initial.activation) {
+    return refuse(field + ".activation", std::string(NameOf(*asked.activation)),
+                  std::string(NameOf(initial.activation)));
+  }
+  for (const auto& [what, modules, kinds] :
+       {std::tuple{"target_modules", &asked.target_modules, &initial.targets},
+        {"feedforward_modules", &asked.feedforward_modules, &initial.feedforward}}) {
+    if (modules->empty()) continue;
+    ASSIGN_OR_RETURN(const auto named, ParseTargetModules(*modules, initial.names, initial.method));
+    if (named != *kinds) {
+      return refuse(absl::StrCat(field, ".", what), NamesOf(named, initial.names), NamesOf(*kinds, initial.names));
+    }
+  }
   return absl::OkStatus();
 }
 
-// Before its memory is taken.
-absl::Status CheckAdapterFits(const LoraSpec& lora, const LinearShapes& shapes, int64_t max_job_bytes) {
-  const int64_t bytes = AdapterBytes(lora, shapes);
-  if (max_job_bytes <= 0 || bytes <= max_job_bytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("an adapter of rank ", lora.rank, " takes ", InMib(bytes),
-                                                   " to train, want at most ", InMib(max_job_bytes),
-                                                   "; lower lora.rank"));
+// What to lower where an adapter takes too much.
+std::string RankField(PeftMethod method) {
+  return absl::StrCat(std::string(FieldOf(method)), method == PeftMethod::kBottleneck ? ".width" : ".rank");
 }
 
-absl::StatusOr<LoraWeights> InitialWeights(const JobSpec& spec, const AdapterStore& adapters, int64_t max_job_bytes) {
+// Before its memory is taken.
+absl::Status CheckAdapterFits(const PeftSpec& peft, const LinearShapes& shapes, int64_t max_job_bytes) {
+  const int64_t bytes = AdapterBytes(peft, shapes);
+  if (max_job_bytes <= 0 || bytes <= max_job_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("an adapter of rank ", peft.rank, " takes ", InMib(bytes),
+                                                   " to train, want at most ", InMib(max_job_bytes), "; lower ",
+                                                   RankField(peft.method)));
+}
+
+absl::StatusOr<AdapterWeights> InitialWeights(const JobSpec& spec, const AdapterStore& adapters,
+                                              int64_t max_job_bytes) {
   if (spec.init_from_adapter.empty()) {
-    ASSIGN_OR_RETURN(LoraSpec lora, MakeLoraSpec(spec.lora, adapters.shapes().names));
-    RETURN_IF_ERROR(CheckAdapterFits(lora, adapters.shapes(), max_job_bytes));
-    LoraWeights weights(std::move(lora), adapters.shapes());
+    ASSIGN_OR_RETURN(PeftSpec peft, MakePeftSpec(spec.peft, adapters.shapes().names));
+    RETURN_IF_ERROR(CheckAdapterFits(peft, adapters.shapes(), max_job_bytes));
+    AdapterWeights weights(std::move(peft), adapters.shapes());
     weights.Initialize(spec.hyperparameters.seed);
     return weights;
   }
@@ -66,9 +91,9 @@ absl::StatusOr<LoraWeights> InitialWeights(const JobSpec& spec, const AdapterSto
     return absl::FailedPreconditionError(
         absl::StrCat("init_from_adapter: adapter '", spec.init_from_adapter, "' has no files"));
   }
-  absl::StatusOr<LoraWeights> weights = ReadPeftAdapter(path, adapters.shapes());
+  absl::StatusOr<AdapterWeights> weights = ReadPeftAdapter(path, adapters.shapes());
   if (!weights.ok()) return Annotate(weights.status(), "init_from_adapter");
-  RETURN_IF_ERROR(CheckSameShape(spec, weights->spec()));
+  RETURN_IF_ERROR(CheckSame(spec, weights->spec()));
   return weights;
 }
 
@@ -81,14 +106,15 @@ absl::Status CheckFits(const PreparedJob& job, const PrepareContext& context) {
                      " tokens, but training may hold ", context.max_blocks, "; lower hyperparameters.max_length to ",
                      static_cast<int64_t>(context.max_blocks) * context.block_size));
   }
-  const int64_t tapes =
-      TapeBytes(*context.desc, context.activations, rows, SamplesInFlight(job.spec.hyperparameters, job.dataset));
-  const int64_t adapter = AdapterBytes(job.weights.spec(), context.adapters->shapes());
+  const PeftSpec& peft = job.weights.spec();
+  const int64_t tapes = SamplesInFlight(job.spec.hyperparameters, job.dataset) *
+                        TapeBytes(*context.desc, context.activations, rows, peft);
+  const int64_t adapter = AdapterBytes(peft, context.adapters->shapes());
   if (context.max_job_bytes > 0 && tapes + adapter > context.max_job_bytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the job takes ", InMib(tapes), " for activations of samples up to ", rows, " rows and ",
-                     InMib(adapter), " for the adapter, want at most ", InMib(context.max_job_bytes),
-                     "; lower hyperparameters.max_length or lora.rank"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the job takes ", InMib(tapes), " for activations of samples up to ", rows, " rows and ", InMib(adapter),
+        " for the adapter, want at most ", InMib(context.max_job_bytes), "; lower hyperparameters.max_length",
+        peft.has_pair() ? absl::StrCat(" or ", RankField(peft.method)) : ""));
   }
   return absl::OkStatus();
 }
@@ -127,15 +153,20 @@ int SamplesInFlight(const Hyperparameters& h, const Dataset& dataset) {
   return samples > 1 && dataset.samples.size() > 1 ? 2 : 1;
 }
 
-int64_t AdapterBytes(const LoraSpec& lora, const LinearShapes& shapes) {
+int64_t AdapterBytes(const PeftSpec& peft, const LinearShapes& shapes) {
   constexpr int64_t kCopies = 5;  // parameters, gradients, m, v, working copy
-  int64_t columns = 0;
-  for (const LinearKind kind : lora.targets) columns += shapes[kind].in + shapes[kind].out;
-  return kCopies * shapes.num_layers * lora.rank * columns * static_cast<int64_t>(sizeof(float));
+  int64_t elements = 0;
+  for (const LinearKind kind : peft.targets) {
+    const PeftSpec::Shapes of = peft.ShapesOf(kind, shapes[kind]);
+    elements += kCopies * of.num_elements();
+    // DoRA's working copy has A and B a second time, for the norms, and these.
+    if (peft.method == PeftMethod::kDora) elements += of.num_elements();
+  }
+  return shapes.num_layers * elements * static_cast<int64_t>(sizeof(float));
 }
 
-int64_t TapeBytes(const ModelDesc& desc, DType activations, int max_rows, int samples_in_flight) {
-  return static_cast<int64_t>(Tape::BytesFor(desc, activations, max_rows)) * samples_in_flight;
+int64_t TapeBytes(const ModelDesc& desc, DType activations, int max_rows, const PeftSpec& peft) {
+  return static_cast<int64_t>(Tape::BytesFor(desc, activations, max_rows, peft.targets_that_read_output()));
 }
 
 }  // namespace tandem

@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "adapter/adapter_store.h"
-#include "adapter/lora.h"
+#include "adapter/adapter_weights.h"
 #include "model/description.h"
 #include "tandem/job.h"
 #include "tokenizer/chat_template.h"
@@ -32,7 +32,7 @@ struct PrepareContext {
 struct PreparedJob {
   JobSpec spec;  // without its data
   Dataset dataset;
-  LoraWeights weights;  // to start from
+  AdapterWeights weights;  // to start from
 };
 
 // INVALID_ARGUMENT for a field or a line of the data, NOT_FOUND for init_from_adapter, FAILED_PRECONDITION where that
@@ -45,8 +45,8 @@ JobInfo InfoOf(const PreparedJob& job);
 // Samples that a job keeps in flight, each with a tape: two where a step has more than one.
 int SamplesInFlight(const Hyperparameters& h, const Dataset& dataset);
 
-// What a running job takes: LoRA parameters, gradients, two moments and the working copy; the tapes.
-int64_t AdapterBytes(const LoraSpec& lora, const LinearShapes& shapes);
-int64_t TapeBytes(const ModelDesc& desc, DType activations, int max_rows, int samples_in_flight);
+// What a running job takes: parameters, gradients, two moments and the working copy; and each sample in flight a tape.
+int64_t AdapterBytes(const PeftSpec& peft, const LinearShapes& shapes);
+int64_t TapeBytes(const ModelDesc& desc, DType activations, int max_rows, const PeftSpec& peft);
 
 }  // namespace tandem

@@ -43,7 +43,7 @@ struct Publisher::State {
   }
 
   // Writes and serves one generation, unless an earlier one failed.
-  void Publish(const LoraWeights& weights) {
+  void Publish(const AdapterWeights& weights) {
     if (!failure().ok()) return;
     const absl::StatusOr<AdapterInfo> info = WriteAndServe(weights);
     if (info.ok()) {
@@ -55,7 +55,7 @@ struct Publisher::State {
     first_failure = Annotate(info.status(), absl::StrCat("publishing adapter '", adapter_name, "'"));
   }
 
-  absl::StatusOr<AdapterInfo> WriteAndServe(const LoraWeights& weights) {
+  absl::StatusOr<AdapterInfo> WriteAndServe(const AdapterWeights& weights) {
     const fs::path parent = fs::path(parts.adapters_dir) / adapter_name;
     std::error_code error;
     fs::create_directories(parent, error);
@@ -78,7 +78,7 @@ struct Publisher::State {
 Publisher::Publisher(const Parts& parts, JobId job, std::string adapter_name)
     : state_(std::make_shared<State>(parts, job, std::move(adapter_name))) {}
 
-void Publisher::Publish(LoraWeights weights, int step) {
+void Publisher::Publish(AdapterWeights weights, int step) {
   bool lags = false;
   {
     absl::MutexLock lock(&state_->mutex);
@@ -91,15 +91,15 @@ void Publisher::Publish(LoraWeights weights, int step) {
         absl::StrCat("publication at step ", step, " left out: ", kMaxPending, " are still being written"));
     return;
   }
-  state_->parts.io->Submit([state = state_, copy = std::make_shared<LoraWeights>(std::move(weights))] {
+  state_->parts.io->Submit([state = state_, copy = std::make_shared<AdapterWeights>(std::move(weights))] {
     if (!state->parts.registry->cancel_requested(state->job)) state->Publish(*copy);
     absl::MutexLock lock(&state->mutex);
     --state->pending;
   });
 }
 
-void Publisher::PublishAndFinish(LoraWeights weights) {
-  state_->parts.io->Submit([state = state_, copy = std::make_shared<LoraWeights>(std::move(weights))] {
+void Publisher::PublishAndFinish(AdapterWeights weights) {
+  state_->parts.io->Submit([state = state_, copy = std::make_shared<AdapterWeights>(std::move(weights))] {
     const bool cancelled = state->parts.registry->cancel_requested(state->job);
     if (!cancelled) state->Publish(*copy);
     const absl::Status failure = state->failure();

@@ -29,9 +29,9 @@ class Publisher {
 
   // Submits the weights as the adapter's next generation. Where the disk lags behind by several, this one is
   // left out with a message, for copies must not pile up.
-  void Publish(LoraWeights weights, int step);
+  void Publish(AdapterWeights weights, int step);
   // Publishes and ends the job: kSucceeded, or kCancelled where that was asked for before the write began, or kFailed.
-  void PublishAndFinish(LoraWeights weights);
+  void PublishAndFinish(AdapterWeights weights);
   // Ends the job without a publication, after those that are under way.
   void Finish(JobState state, absl::Status error);
 

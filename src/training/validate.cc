@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "adapter/adapter_store.h"
-#include "adapter/lora.h"
+#include "adapter/adapter_weights.h"
 #include "base/status.h"
 
 namespace tandem {
@@ -43,12 +43,13 @@ absl::Status Between(const std::string& name, int value, int low, int high) {
   return InRange(name, value, low, high, absl::StrCat(low, " to ", high));
 }
 
-absl::Status ValidateLora(const JobSpec& spec, const LinearNames& linears) {
-  LoraConfig config = spec.lora;
+absl::Status ValidatePeft(const JobSpec& spec, const LinearNames& linears) {
+  PeftOptions options = spec.peft;
   const bool inherits = !spec.init_from_adapter.empty();
-  if (inherits && config.rank == 0) config.rank = 1;
-  if (inherits && config.alpha == 0) config.alpha = 1;
-  return Annotate(MakeLoraSpec(config, linears).status(), "lora");
+  if (inherits && options.rank == 0) options.rank = 1;
+  if (inherits && options.alpha == 0) options.alpha = 1;
+  const PeftMethod method = options.method.value_or(PeftMethod::kLora);
+  return Annotate(MakePeftSpec(options, linears).status(), FieldOf(method));
 }
 
 absl::Status ValidateHyperparameters(const Hyperparameters& h, int max_context) {
@@ -83,7 +84,7 @@ absl::Status ValidateJobSpec(const JobSpec& spec, int max_context, const LinearN
   if (!spec.init_from_adapter.empty()) {
     RETURN_IF_ERROR(Annotate(CheckAdapterName(spec.init_from_adapter), "init_from_adapter"));
   }
-  RETURN_IF_ERROR(ValidateLora(spec, linears));
+  RETURN_IF_ERROR(ValidatePeft(spec, linears));
   RETURN_IF_ERROR(ValidateHyperparameters(spec.hyperparameters, max_context));
   return AtLeast("publish_every_steps", spec.publish_every_steps, 0);
 }

@@ -1,4 +1,5 @@
-// What a fine-tuning job may ask for: the single place that knows the ranges (those of lora.* are adapter/lora.h's).
+// What a fine-tuning job may ask for: the single place that knows the ranges (those of an adapter are
+// adapter/adapter_weights.h's).
 #pragma once
 
 #include "absl/status/status.h"

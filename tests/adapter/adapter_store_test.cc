@@ -23,15 +23,15 @@ class AdapterStoreTest : public ::testing::Test {
  protected:
   // What the adapter's bypass on q_proj of layer 0 adds to a zero row, for x = (1, 0, 0, 0): with A and B all `value`,
   // rank 2 and scale 1, it is 2 * value * value in every place.
-  float Bypass(const Adapter& adapter) {
-    const AdapterPair* pair = adapter.Find(0, LinearKind::kQProj);
+  float BypassWeights(const Adapter& adapter) {
+    const AdapterBypass* pair = adapter.Find(0, LinearKind::kQProj);
     const LoraSegment segment = {0, 1, pair->a.get(), pair->b.get(), pair->scale};
     alignas(64) float x[4] = {1, 0, 0, 0};
     alignas(64) float y[4] = {};
     backend_->Lora(View(x, {1, 4}), {&segment, 1}, View(y, {1, 4}));
     return y[3];
   }
-  LoraWeights Weights(float value) { return TestAdapter(TinyShapes(), 2, value); }
+  AdapterWeights Weights(float value) { return TestAdapter(TinyShapes(), 2, value); }
 
   std::unique_ptr<Backend> backend_ = CreateCpuBackend(1);
   absl::Time now_ = absl::FromUnixSeconds(1000);
@@ -63,8 +63,8 @@ TEST_F(AdapterStoreTest, ANewGenerationAnswersNewRequestsWhileLeasesKeepTheirs) 
   EXPECT_EQ((*old_lease)->ref().id, (*new_lease)->ref().id);
   EXPECT_EQ((*old_lease)->ref().generation, 1);
   EXPECT_EQ((*new_lease)->ref().generation, 2);
-  EXPECT_EQ(Bypass(*store_.Find((*old_lease)->ref())), 2.0f);
-  EXPECT_EQ(Bypass(*store_.Find((*new_lease)->ref())), 8.0f);
+  EXPECT_EQ(BypassWeights(*store_.Find((*old_lease)->ref())), 2.0f);
+  EXPECT_EQ(BypassWeights(*store_.Find((*new_lease)->ref())), 8.0f);
 }
 
 TEST_F(AdapterStoreTest, AGenerationGoesWithItsLastLease) {
@@ -85,7 +85,7 @@ TEST_F(AdapterStoreTest, UnloadHidesTheNameAndKeepsLeases) {
   ASSERT_TRUE(store_.Unload("support").ok());
   EXPECT_EQ(store_.Acquire("support").status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(store_.List(), IsEmpty());
-  EXPECT_EQ(Bypass(*store_.Find(lease->ref())), 2.0f);
+  EXPECT_EQ(BypassWeights(*store_.Find(lease->ref())), 2.0f);
   EXPECT_EQ(store_.Unload("support").code(), absl::StatusCode::kNotFound);
 }
 
@@ -117,7 +117,7 @@ TEST_F(AdapterStoreTest, LoadsAPeftDirectory) {
   const auto info = store_.Load("support", dir.Path("a"));
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->path, dir.Path("a"));
-  EXPECT_EQ(Bypass(**store_.Acquire("support")), 18.0f);
+  EXPECT_EQ(BypassWeights(**store_.Acquire("support")), 18.0f);
   EXPECT_EQ(store_.Load("support", dir.Path("absent")).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ((*store_.Acquire("support"))->ref().generation, 1) << "a failed load changes nothing";
 }
@@ -129,7 +129,7 @@ TEST_F(AdapterStoreTest, RestoresAGenerationUnderItsOldNumber) {
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->generation, 5);
   EXPECT_EQ(info->path, dir.Path("5"));
-  EXPECT_EQ(Bypass(**store_.Acquire("support")), 18.0f);
+  EXPECT_EQ(BypassWeights(**store_.Acquire("support")), 18.0f);
   EXPECT_EQ(store_.Publish("support", Weights(1), "", "")->generation, 6);
 }
 
@@ -171,10 +171,10 @@ TEST_F(AdapterStoreTest, AWorkingCopyIsFoundByItsRefAloneAndFollowsItsUpdates) {
   const AdapterRef ref = store_.AddWorkingCopy(Weights(1));
   EXPECT_FALSE(ref.is_base());
   EXPECT_THAT(store_.List(), IsEmpty());
-  EXPECT_EQ(Bypass(*store_.Find(ref)), 2.0f);
-  const LoraWeights next = Weights(2);
+  EXPECT_EQ(BypassWeights(*store_.Find(ref)), 2.0f);
+  const AdapterWeights next = Weights(2);
   store_.UpdateWorkingCopy(ref, ViewsOf(next));
-  EXPECT_EQ(Bypass(*store_.Find(ref)), 8.0f);
+  EXPECT_EQ(BypassWeights(*store_.Find(ref)), 8.0f);
   store_.RemoveWorkingCopy(ref);
   EXPECT_EQ(store_.Find(ref), nullptr);
 }
@@ -182,10 +182,10 @@ TEST_F(AdapterStoreTest, AWorkingCopyIsFoundByItsRefAloneAndFollowsItsUpdates) {
 TEST_F(AdapterStoreTest, PublishedGenerationsDoNotFollowTheWorkingCopy) {
   const AdapterRef ref = store_.AddWorkingCopy(Weights(1));
   ASSERT_TRUE(store_.Publish("support", Weights(1), "", "job").ok());
-  const LoraWeights next = Weights(2);
+  const AdapterWeights next = Weights(2);
   store_.UpdateWorkingCopy(ref, ViewsOf(next));
   EXPECT_NE((*store_.Acquire("support"))->ref().id, ref.id);
-  EXPECT_EQ(Bypass(**store_.Acquire("support")), 2.0f);
+  EXPECT_EQ(BypassWeights(**store_.Acquire("support")), 2.0f);
 }
 
 TEST_F(AdapterStoreTest, FindsNothingForTheBaseModelAndForStrangers) {

@@ -1,5 +1,6 @@
 #include "adapter/peft_files.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -21,20 +22,23 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-void ExpectSame(const LoraWeights& got, const LoraWeights& want) {
+void ExpectSame(const AdapterWeights& got, const AdapterWeights& want) {
   EXPECT_EQ(got.rank(), want.rank());
   EXPECT_EQ(got.alpha(), want.alpha());
   EXPECT_EQ(got.scale(), want.scale());
+  EXPECT_EQ(got.spec().method, want.spec().method);
   EXPECT_EQ(got.spec().targets, want.spec().targets);
-  ASSERT_EQ(got.pairs().size(), want.pairs().size());
-  for (size_t i = 0; i < got.pairs().size(); ++i) {
-    const LoraPair &g = got.pairs()[i], &w = want.pairs()[i];
+  EXPECT_EQ(got.spec().feedforward, want.spec().feedforward);
+  EXPECT_EQ(got.spec().activation, want.spec().activation);
+  ASSERT_EQ(got.bypasses().size(), want.bypasses().size());
+  for (size_t i = 0; i < got.bypasses().size(); ++i) {
+    const BypassWeights &g = got.bypasses()[i], &w = want.bypasses()[i];
     EXPECT_EQ(g.layer, w.layer);
     EXPECT_EQ(g.linear, w.linear);
-    ASSERT_EQ(g.a.shape(), w.a.shape());
-    ASSERT_EQ(g.b.shape(), w.b.shape());
-    EXPECT_EQ(std::memcmp(g.a.data(), w.a.data(), g.a.size_bytes()), 0);
-    EXPECT_EQ(std::memcmp(g.b.data(), w.b.data(), g.b.size_bytes()), 0);
+    for (Tensor BypassWeights::*const tensor : {&BypassWeights::a, &BypassWeights::b, &BypassWeights::factor}) {
+      ASSERT_EQ((g.*tensor).shape(), (w.*tensor).shape());
+      EXPECT_EQ(std::memcmp((g.*tensor).data(), (w.*tensor).data(), (g.*tensor).size_bytes()), 0);
+    }
   }
 }
 
@@ -45,7 +49,7 @@ TEST(ReadPeftAdapter, ReadsWhatPeftWroteForSomeModules) {
   EXPECT_EQ(weights->alpha(), 8);
   EXPECT_EQ(weights->scale(), 2.0f);
   EXPECT_THAT(weights->spec().targets, ElementsAre(LinearKind::kQProj, LinearKind::kVProj));
-  EXPECT_THAT(weights->pairs(), SizeIs(6));
+  EXPECT_THAT(weights->bypasses(), SizeIs(6));
   const auto file = SafetensorsFile::Open(GoldenPath("lora/qv_rank4/random_b/adapter_model.safetensors"));
   ASSERT_TRUE(file.ok()) << file.status();
   const auto b = (*file)->Find("base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight");
@@ -56,16 +60,17 @@ TEST(ReadPeftAdapter, ReadsWhatPeftWroteForSomeModules) {
 TEST(ReadPeftAdapter, ReadsWhatPeftWroteForAllLinears) {
   const auto weights = ReadPeftAdapter(GoldenPath("lora/all_rank3/init"), GoldenShapes());
   ASSERT_TRUE(weights.ok()) << weights.status();
-  EXPECT_THAT(weights->pairs(), SizeIs(3 * kNumLinears));
-  for (const LoraPair& pair : weights->pairs()) EXPECT_EQ(pair.b.f32()[0], 0.0f);
+  EXPECT_THAT(weights->bypasses(), SizeIs(3 * kNumLinears));
+  for (const BypassWeights& pair : weights->bypasses()) EXPECT_EQ(pair.b.f32()[0], 0.0f);
 }
 
 TEST(WritePeftAdapter, WhatIsWrittenIsReadBackBitForBit) {
   const TempDir dir;
-  for (const std::string name : {"qv_rank4", "all_rank3"}) {
-    const auto weights = ReadPeftAdapter(GoldenPath("lora/" + name + "/final"), GoldenShapes());
+  for (const std::string name : {"lora/qv_rank4", "lora/all_rank3", "adapters/dora_all", "adapters/ia3",
+                                 "adapters/ia3_all", "adapters/bottleneck"}) {
+    const auto weights = ReadPeftAdapter(GoldenPath(name + "/final"), GoldenShapes());
     ASSERT_TRUE(weights.ok()) << weights.status();
-    const std::string path = dir.Path(name);
+    const std::string path = dir.Path(name.substr(name.find('/') + 1));
     ASSERT_TRUE(WritePeftAdapter(path, *weights, "tests/model").ok());
     const auto again = ReadPeftAdapter(path, GoldenShapes());
     ASSERT_TRUE(again.ok()) << again.status();
@@ -73,24 +78,44 @@ TEST(WritePeftAdapter, WhatIsWrittenIsReadBackBitForBit) {
   }
 }
 
+TEST(ReadPeftAdapter, ReadsWhatPeftWroteOfOtherMethods) {
+  const auto dora = ReadPeftAdapter(GoldenPath("adapters/dora_all/random_b"), GoldenShapes());
+  ASSERT_TRUE(dora.ok()) << dora.status();
+  EXPECT_EQ(dora->spec().method, PeftMethod::kDora);
+  EXPECT_EQ(dora->spec().scaling, LoraScaling::kRankStabilized);
+  EXPECT_EQ(dora->Find(0, LinearKind::kKProj)->factor.shape(), Shape({32}));
+  const auto ia3 = ReadPeftAdapter(GoldenPath("adapters/ia3_all/random_b"), GoldenShapes());
+  ASSERT_TRUE(ia3.ok()) << ia3.status();
+  EXPECT_EQ(ia3->spec().method, PeftMethod::kIa3);
+  EXPECT_THAT(ia3->spec().feedforward, ElementsAre(LinearKind::kQProj, LinearKind::kUpProj, LinearKind::kDownProj));
+  EXPECT_EQ(ia3->Find(0, LinearKind::kDownProj)->factor.shape(), Shape({160}));
+}
+
 // The same tensors under the same keys as peft's own file, and a config whose fields say the same.
 TEST(WritePeftAdapter, WritesThePeftFormat) {
   const TempDir dir;
-  const auto weights = ReadPeftAdapter(GoldenPath("lora/qv_rank4/final"), GoldenShapes());
-  ASSERT_TRUE(WritePeftAdapter(dir.Path("out"), *weights, "models/demo").ok());
-  const auto ours = SafetensorsFile::Open(dir.Path("out/adapter_model.safetensors"));
-  const auto pefts = SafetensorsFile::Open(GoldenPath("lora/qv_rank4/final/adapter_model.safetensors"));
-  ASSERT_TRUE(ours.ok() && pefts.ok());
-  EXPECT_EQ((*ours)->names(), (*pefts)->names());
-
-  const Json config = *ParseJson(*ReadFile(dir.Path("out/adapter_config.json")));
-  const Json reference = GoldenJson("lora/qv_rank4/final/adapter_config.json");
-  for (const auto& [key, value] : config.items()) {
-    if (key != "base_model_name_or_path") {
-      EXPECT_EQ(value, reference[key]) << key;
+  for (const std::string name : {"lora/qv_rank4", "adapters/dora_all", "adapters/ia3"}) {
+    const std::string golden = GoldenPath(name + "/final"), out = dir.Path(name.substr(name.find('/') + 1));
+    const auto weights = ReadPeftAdapter(golden, GoldenShapes());
+    ASSERT_TRUE(WritePeftAdapter(out, *weights, "models/demo").ok());
+    const auto ours = SafetensorsFile::Open(out + "/adapter_model.safetensors");
+    const auto pefts = SafetensorsFile::Open(golden + "/adapter_model.safetensors");
+    ASSERT_TRUE(ours.ok() && pefts.ok());
+    EXPECT_EQ((*ours)->names(), (*pefts)->names());
+    for (const std::string& tensor : (*ours)->names()) {
+      EXPECT_EQ((*ours)->Find(tensor)->shape, (*pefts)->Find(tensor)->shape) << tensor;
     }
+
+    const Json config = *ParseJson(*ReadFile(out + "/adapter_config.json"));
+    const Json reference = *ParseJson(*ReadFile(golden + "/adapter_config.json"));
+    for (const auto& [key, value] : config.items()) {
+      if (key == "base_model_name_or_path") continue;
+      Json sorted = value;
+      if (sorted.is_array()) std::sort(sorted.begin(), sorted.end());  // a set to peft
+      EXPECT_EQ(sorted, reference[key]) << name << " " << key;
+    }
+    EXPECT_EQ(config["base_model_name_or_path"], "models/demo");
   }
-  EXPECT_EQ(config["base_model_name_or_path"], "models/demo");
 }
 
 TEST(WritePeftAdapter, LeavesNothingBesideTheDirectory) {
@@ -107,7 +132,7 @@ TEST(WritePeftAdapter, DoesNotTouchWhatStandsThere) {
   ASSERT_TRUE(WritePeftAdapter(dir.Path("out"), TestAdapter(TinyShapes(), 2, 1.0f), "").ok());
   const absl::Status status = WritePeftAdapter(dir.Path("out"), TestAdapter(TinyShapes(), 2, 2.0f), "");
   EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists) << status;
-  EXPECT_EQ(ReadPeftAdapter(dir.Path("out"), TinyShapes())->pairs()[0].a.f32()[0], 1.0f);
+  EXPECT_EQ(ReadPeftAdapter(dir.Path("out"), TinyShapes())->bypasses()[0].a.f32()[0], 1.0f);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1) << "the temporary directory is gone";
 }
 
@@ -120,11 +145,11 @@ TEST(WritePeftAdapter, WithoutAParentIsNotFound) {
 // Pairs on q_proj of layer 0 and v_proj of layer 1: short names would say more than there is.
 TEST(WritePeftAdapter, NamesWholeModulesWhereLayersDiffer) {
   const TempDir dir;
-  LoraWeights all = TestAdapter(GoldenShapes(), 2, 0.5f);
-  std::vector<LoraPair> some;
-  some.push_back(std::move(all.pairs()[0]));
-  some.push_back(std::move(all.pairs()[3]));
-  const LoraWeights weights(all.spec(), std::move(some));
+  AdapterWeights all = TestAdapter(GoldenShapes(), 2, 0.5f);
+  std::vector<BypassWeights> some;
+  some.push_back(std::move(all.bypasses()[0]));
+  some.push_back(std::move(all.bypasses()[3]));
+  const AdapterWeights weights(all.spec(), std::move(some));
   ASSERT_TRUE(WritePeftAdapter(dir.Path("out"), weights, "").ok());
   const Json config = *ParseJson(*ReadFile(dir.Path("out/adapter_config.json")));
   EXPECT_EQ(config["target_modules"], Json({"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.v_proj"}));
@@ -140,7 +165,7 @@ class PeftVariantTest : public ::testing::Test {
     EXPECT_TRUE(WritePeftAdapter(path_, TestAdapter(TinyShapes(), 4, 1.5f), "").ok());
     config_ = *ParseJson(*ReadFile(path_ + "/adapter_config.json"));
   }
-  absl::StatusOr<LoraWeights> Read(const Json& config) {
+  absl::StatusOr<AdapterWeights> Read(const Json& config) {
     dir_.Write("adapter/adapter_config.json", config.dump());
     return ReadPeftAdapter(path_, TinyShapes());
   }
@@ -199,8 +224,8 @@ TEST_F(PeftVariantTest, SixteenBitTensorsAreWidenedExactly) {
   ASSERT_TRUE(WriteSafetensors(path_ + "/adapter_model.safetensors", tensors, {}).ok());
   const auto weights = Read(config_);
   ASSERT_TRUE(weights.ok()) << weights.status();
-  EXPECT_EQ(weights->pairs()[1].a.f32()[15], 1.25f);
-  EXPECT_EQ(weights->pairs()[1].b.f32()[15], -0.375f);
+  EXPECT_EQ(weights->bypasses()[1].a.f32()[15], 1.25f);
+  EXPECT_EQ(weights->bypasses()[1].b.f32()[15], -0.375f);
 }
 
 }  // namespace

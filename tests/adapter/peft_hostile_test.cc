@@ -1,4 +1,5 @@
 // Adapter directories that must be refused, with the reason.
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "gmock/gmock.h"
+#include "golden/golden.h"
 #include "gtest/gtest.h"
 #include "store/safetensors.h"
 #include "store/test_files.h"
@@ -86,10 +88,34 @@ TEST_F(PeftHostileTest, RefusesConfigsThatAreNoObject) {
   EXPECT_THAT(RefusalOf("{}"), HasSubstr("peft_type is missing"));
 }
 
+TEST_F(PeftHostileTest, RefusesDoraWithoutItsMagnitudes) {
+  config_["use_dora"] = true;
+  dir_.Write("adapter/adapter_config.json", config_.dump());
+  EXPECT_THAT(std::string(Read().message()), HasSubstr("q_proj.lora_magnitude_vector"));
+}
+
+// The golden adapter scales the input of down_proj: ia3_l is [1, 160] there and [32, 1] on k_proj.
+TEST_F(PeftHostileTest, RefusesFeedforwardModulesThatTheTensorsContradict) {
+  const std::string golden = GoldenPath("adapters/ia3/final");
+  std::filesystem::copy(golden, dir_.Path("ia3"), std::filesystem::copy_options::recursive);
+  Json config = *ParseJson(*ReadFile(golden + "/adapter_config.json"));
+  const auto refusal = [&](const Json& feedforward) {
+    config["feedforward_modules"] = feedforward;
+    dir_.Write("ia3/adapter_config.json", config.dump());
+    return std::string(ReadPeftAdapter(dir_.Path("ia3"), GoldenShapes()).status().message());
+  };
+  EXPECT_EQ(refusal({"down_proj"}), "");
+  EXPECT_EQ(refusal(".*down_proj"), "") << "a pattern: the tensors say what it matched";
+  EXPECT_THAT(refusal(nullptr), HasSubstr("feedforward_modules do not name model.layers.0.mlp.down_proj"));
+  EXPECT_THAT(refusal({"down_proj", "k_proj"}),
+              HasSubstr("feedforward_modules name model.layers.0.self_attn.k_proj, whose ia3_l has shape [32, 1]"));
+}
+
 TEST_F(PeftHostileTest, RefusesWhatTandemDoesNotDoWithFieldAndValue) {
-  EXPECT_THAT(RefusalWith("peft_type", "IA3"), HasSubstr("peft_type is the string 'IA3', want LORA"));
+  EXPECT_THAT(RefusalWith("peft_type", "LOHA"),
+              HasSubstr("peft_type is the string 'LOHA', want LORA, IA3 or BOTTLENECK"));
   EXPECT_THAT(RefusalWith("task_type", "SEQ_CLS"), HasSubstr("task_type is the string 'SEQ_CLS', want CAUSAL_LM"));
-  EXPECT_THAT(RefusalWith("use_dora", true), HasSubstr("use_dora is true, want false"));
+  EXPECT_THAT(RefusalWith("use_qalora", true), HasSubstr("use_qalora is true, want false"));
   EXPECT_THAT(RefusalWith("bias", "all"), HasSubstr("bias is the string 'all', want none"));
   EXPECT_THAT(RefusalWith("fan_in_fan_out", true), HasSubstr("fan_in_fan_out is true"));
   EXPECT_THAT(RefusalWith("lora_bias", true), HasSubstr("lora_bias is true"));
@@ -122,9 +148,9 @@ TEST_F(PeftHostileTest, RefusesTargetModulesThatAreNone) {
 
 TEST_F(PeftHostileTest, RefusesTargetModulesThatDoNotAgreeWithTheTensors) {
   EXPECT_THAT(RefusalWith("target_modules", {"q_proj"}),
-              HasSubstr("has matrices for model.layers.0.self_attn.v_proj, which is no target module"));
+              HasSubstr("has tensors for model.layers.0.self_attn.v_proj, which is no target module"));
   EXPECT_THAT(RefusalWith("target_modules", {"q_proj", "v_proj", "k_proj"}),
-              HasSubstr("has no matrices for model.layers.0.self_attn.k_proj, a target module"));
+              HasSubstr("has no tensors for model.layers.0.self_attn.k_proj, a target module"));
   EXPECT_THAT(RefusalWith("target_modules", {"q_proj", "v_proj", "up_porj"}),
               HasSubstr("'up_porj' is no linear of this model's layers; did you mean 'up_proj'"));
   EXPECT_THAT(RefusalWith("target_modules", {"proj", "q_proj", "v_proj"}),
@@ -134,11 +160,12 @@ TEST_F(PeftHostileTest, RefusesTargetModulesThatDoNotAgreeWithTheTensors) {
 
 TEST_F(PeftHostileTest, RefusesTensorsThatAreNoLoraMatrixOfTheModel) {
   tensors_.push_back({"base_model.model.lm_head.lora_A.weight", View(values_.data(), {2, 4})});
-  EXPECT_THAT(RefusalOfTensors(), HasSubstr("tensor 'base_model.model.lm_head.lora_A.weight' is no LoRA matrix"));
+  EXPECT_THAT(RefusalOfTensors(),
+              HasSubstr("tensor 'base_model.model.lm_head.lora_A.weight' is none of a lora adapter"));
   tensors_.back().name = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight";
-  EXPECT_THAT(RefusalOfTensors(), AllOf(HasSubstr("of this model's 1 layers"), HasSubstr("did you mean")));
+  EXPECT_THAT(RefusalOfTensors(), AllOf(HasSubstr("on this model's 1 layers"), HasSubstr("did you mean")));
   tensors_.back().name = Key("self_attn.q_proj", 'A') + ".lora_magnitude_vector";
-  EXPECT_THAT(RefusalOfTensors(), HasSubstr("is no LoRA matrix"));
+  EXPECT_THAT(RefusalOfTensors(), HasSubstr("is none of a lora adapter"));
 }
 
 TEST_F(PeftHostileTest, RefusesShapesThatAreNotTheModels) {
@@ -162,7 +189,7 @@ TEST_F(PeftHostileTest, RefusesHalfAPair) {
 
 TEST_F(PeftHostileTest, RefusesFilesWithoutTensors) {
   tensors_.clear();
-  EXPECT_THAT(RefusalOfTensors(), HasSubstr("no tensors, want LoRA matrices"));
+  EXPECT_THAT(RefusalOfTensors(), HasSubstr("no tensors, want those of a lora adapter"));
 }
 
 TEST_F(PeftHostileTest, RefusesNumbersThatAreNotFinite) {

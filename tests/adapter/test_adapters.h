@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "adapter/lora.h"
+#include "adapter/adapter_weights.h"
 
 namespace tandem {
 
@@ -19,8 +19,8 @@ inline LinearShapes TinyShapes() {
   return {.num_layers = 1, .dims = {{{4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}}}};
 }
 
-inline LoraSpec MakeSpec(int rank, double alpha, std::vector<LinearKind> targets) {
-  LoraSpec spec;
+inline PeftSpec MakeSpec(int rank, double alpha, std::vector<LinearKind> targets) {
+  PeftSpec spec;
   spec.rank = rank;
   spec.alpha = alpha;
   spec.targets = std::move(targets);
@@ -28,9 +28,9 @@ inline LoraSpec MakeSpec(int rank, double alpha, std::vector<LinearKind> targets
 }
 
 // On q_proj and v_proj, every element of every A and B set.
-inline LoraWeights TestAdapter(const LinearShapes& shapes, int rank, float value) {
-  LoraWeights weights(MakeSpec(rank, rank, {LinearKind::kQProj, LinearKind::kVProj}), shapes);
-  for (LoraPair& pair : weights.pairs()) {
+inline AdapterWeights TestAdapter(const LinearShapes& shapes, int rank, float value) {
+  AdapterWeights weights(MakeSpec(rank, rank, {LinearKind::kQProj, LinearKind::kVProj}), shapes);
+  for (BypassWeights& pair : weights.bypasses()) {
     for (const Tensor* tensor : {&pair.a, &pair.b}) {
       for (int64_t i = 0; i < tensor->num_elements(); ++i) tensor->f32()[i] = value;
     }
@@ -39,10 +39,10 @@ inline LoraWeights TestAdapter(const LinearShapes& shapes, int rank, float value
 }
 
 // For the CPU backend, whose memory is the host's. Borrows from `weights`.
-inline std::vector<LoraViews> ViewsOf(const LoraWeights& weights) {
-  std::vector<LoraViews> views;
-  for (const LoraPair& pair : weights.pairs()) {
-    views.push_back({pair.linear, pair.layer, pair.a.view(), pair.b.view()});
+inline std::vector<BypassViews> ViewsOf(const AdapterWeights& weights) {
+  std::vector<BypassViews> views;
+  for (const BypassWeights& pair : weights.bypasses()) {
+    views.push_back({pair.linear, pair.layer, pair.a.view(), pair.b.view(), pair.factor.view()});
   }
   return views;
 }

@@ -175,8 +175,8 @@ TEST_F(BinaryTest, TuneSendsTheFileAndWatchesToTheEnd) {
   EXPECT_EQ(spec.adapter_name, "support");
   EXPECT_EQ(spec.data, "{\"text\": \"a\"}\n");
   EXPECT_EQ(spec.data_name, "train.jsonl");
-  EXPECT_EQ(spec.lora.rank, 4);
-  EXPECT_THAT(spec.lora.target_modules, testing::ElementsAre("q_proj", "v_proj"));
+  EXPECT_EQ(spec.peft.rank, 4);
+  EXPECT_THAT(spec.peft.target_modules, testing::ElementsAre("q_proj", "v_proj"));
   EXPECT_EQ(spec.hyperparameters.learning_rate, 1e-3);
   EXPECT_EQ(spec.hyperparameters.max_steps, 4);
   EXPECT_EQ(spec.hyperparameters.micro_batch, 2);
@@ -184,6 +184,27 @@ TEST_F(BinaryTest, TuneSendsTheFileAndWatchesToTheEnd) {
   EXPECT_EQ(spec.hyperparameters.max_length, 99);
   EXPECT_EQ(spec.hyperparameters.loss_mask, LossMask::kAll);
   EXPECT_EQ(spec.hyperparameters.seed, 5u);
+}
+
+TEST_F(BinaryTest, TuneSendsTheMethodWithItsOwnOptions) {
+  const std::string data = testing::TempDir() + "/train.jsonl";
+  ASSERT_TRUE(WriteFileAtomically(data, "{\"text\": \"a\"}\n").ok());
+  const auto peft_of = [&](const std::string& flags) {
+    const Outcome outcome = Run("tune " + data + " --as support " + flags + Server());
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return engine_.fine_tuning.spec().peft;
+  };
+  EXPECT_EQ(peft_of("").method, PeftMethod::kLora);
+  EXPECT_EQ(peft_of("--method dora --rslora").method, PeftMethod::kDora);
+  EXPECT_THAT(peft_of("--method ia3 --target up_proj --feedforward up_proj").feedforward_modules,
+              testing::ElementsAre("up_proj"));
+  const PeftOptions bottleneck = peft_of("--method bottleneck --rank 5 --activation gelu");
+  EXPECT_EQ(bottleneck.method, PeftMethod::kBottleneck);
+  EXPECT_EQ(bottleneck.rank, 5);
+  EXPECT_EQ(bottleneck.activation, Activation::kGelu);
+  const Outcome outcome = Run("tune " + data + " --as support --method ia3 --rank 4" + Server());
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("--rank: --method ia3 has none"));
 }
 
 TEST_F(BinaryTest, AFailedJobIsExitCodeOne) {

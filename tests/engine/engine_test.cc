@@ -78,7 +78,7 @@ class EngineTest : public testing::Test {
       spec.data += absl::StrCat("{\"prompt\": \"The ", i,
                                 ". word is\", \"completion\": \" ahoy, said the captain of ship ", i * i, "\"}\n");
     }
-    spec.lora.rank = 8;
+    spec.peft.rank = 8;
     spec.hyperparameters.max_steps = steps;
     spec.hyperparameters.gradient_accumulation = 4;
     spec.hyperparameters.learning_rate = 1e-2;

@@ -1,7 +1,11 @@
-// LoRA through the decoder: logits and gradients equal peft's, and windows change no bit of a gradient.
+// Adapters of every method through the decoder: logits and gradients equal peft's, and windows change no bit of a
+// gradient.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <random>
 
@@ -15,20 +19,25 @@ namespace {
 // A training sample on its way through forward windows and backward units.
 class Sample {
  public:
-  Sample(const LoadedModel& loaded, const LoraWeights& weights, AdapterRef adapter, std::vector<int32_t> ids,
+  Sample(const LoadedModel& loaded, const AdapterWeights& weights, AdapterRef adapter, std::vector<int32_t> ids,
          std::vector<int32_t> unshifted)
       : loaded_(loaded),
         adapter_(adapter),
         ids_(std::move(ids)),
-        tape_(*loaded.backend, loaded.desc, loaded.model->activation_dtype(), static_cast<int>(ids_.size())) {
+        tape_(*loaded.backend, loaded.desc, loaded.model->activation_dtype(), static_cast<int>(ids_.size()),
+              weights.spec().targets_that_read_output()) {
     ids_.pop_back();  // the last token is only ever a target
     labels_.assign(unshifted.begin() + 1, unshifted.end());
     gradients_.resize(loaded.desc.num_layers);
-    for (const LoraPair& pair : weights.pairs()) {
-      storage_.emplace_back(*loaded.backend, DType::kF32, pair.a.shape());
-      const TensorView da = storage_.back().view();
-      storage_.emplace_back(*loaded.backend, DType::kF32, pair.b.shape());
-      gradients_[pair.layer].linears[static_cast<int>(pair.linear)] = {da, storage_.back().view()};
+    for (const BypassWeights& bypass : weights.bypasses()) {
+      BypassGradients& to = gradients_[bypass.layer].linears[static_cast<int>(bypass.linear)];
+      const auto add = [&](const Tensor& parameter, TensorView& gradient) {
+        if (parameter.empty()) return;
+        gradient = storage_.emplace_back(*loaded.backend, DType::kF32, parameter.shape()).view();
+      };
+      add(bypass.a, to.da);
+      add(bypass.b, to.db);
+      add(bypass.factor, to.dfactor);
     }
     tape_.Begin(length(), &gradients_);
   }
@@ -99,7 +108,7 @@ class Sample {
     return batch;
   }
 
-  // All gradients in the order of the adapter's pairs: A, B, A, B ...
+  // All gradients in the order of the adapter's bypasses and their parameters.
   std::vector<float> Gradients() const {
     std::vector<float> all;
     for (const DeviceTensor& tensor : storage_) {
@@ -109,8 +118,8 @@ class Sample {
     return all;
   }
   std::vector<float> Read(const TensorView& tensor) const { return ReadTensor(*loaded_.backend, tensor); }
-  const LoraGradients& Of(const LoraPair& pair) const {
-    return gradients_[pair.layer].linears[static_cast<int>(pair.linear)];
+  const BypassGradients& Of(const BypassWeights& bypass) const {
+    return gradients_[bypass.layer].linears[static_cast<int>(bypass.linear)];
   }
 
  private:
@@ -131,18 +140,67 @@ std::vector<int> RandomEnds(std::mt19937& random, int length) {
   return ends;
 }
 
-// make.py's adapters are on one base, make_families.py's have the name of theirs.
-std::string BaseOf(const std::string& lora) {
-  return lora == "qv_rank4" || lora == "all_rank3" ? "gqa_untied" : lora;
+// As the adapter's config says: its directory is in `golden`.
+std::string BaseOf(const std::string& golden) {
+  return GoldenJson(golden + "/random_b/adapter_config.json")["base_model_name_or_path"].get<std::string>();
+}
+
+// A parameter of a bypass, its name in files, and its gradient.
+struct Parameter {
+  const char* suffix;
+  const Tensor* value;
+  TensorView gradient;
+};
+std::vector<Parameter> ParametersOf(PeftMethod method, const BypassWeights& bypass, const BypassGradients& gradients) {
+  switch (method) {
+    case PeftMethod::kLora:
+    case PeftMethod::kDora: {
+      std::vector<Parameter> parameters = {{"lora_A.weight", &bypass.a, gradients.da},
+                                           {"lora_B.weight", &bypass.b, gradients.db}};
+      if (!bypass.factor.empty()) parameters.push_back({"lora_magnitude_vector", &bypass.factor, gradients.dfactor});
+      return parameters;
+    }
+    case PeftMethod::kIa3:
+      return {{"ia3_l", &bypass.factor, gradients.dfactor}};
+    case PeftMethod::kBottleneck:
+      return {{"bottleneck_down.weight", &bypass.a, gradients.da}, {"bottleneck_up.weight", &bypass.b, gradients.db}};
+  }
+  return {};
+}
+
+// ||w + scale b a|| of every row, from the checkpoint itself.
+std::vector<double> NormsOf(const std::string& base, const AdapterWeights& weights, const BypassWeights& bypass) {
+  const auto checkpoint = *Checkpoint::Open(GoldenPath("models/" + base));
+  const TensorView w = *checkpoint->Find(weights.spec().names.ModuleName(bypass.layer, bypass.linear) + ".weight");
+  const int64_t rank = weights.rank(), in = w.shape[1];
+  std::vector<double> norms;
+  for (int64_t row = 0; row < w.shape[0]; ++row) {
+    double squares = 0;
+    for (int64_t k = 0; k < in; ++k) {
+      double value = w.f32()[row * in + k];
+      for (int64_t r = 0; r < rank; ++r) {
+        value += double{weights.scale()} * bypass.b.f32()[row * rank + r] * bypass.a.f32()[r * in + k];
+      }
+      squares += value * value;
+    }
+    norms.push_back(std::sqrt(squares));
+  }
+  return norms;
+}
+
+// "lora/qwen2" -> "lora_qwen2"
+std::string TestName(std::string golden) {
+  std::replace(golden.begin(), golden.end(), '/', '_');
+  return golden;
 }
 
 class BackwardTest : public testing::TestWithParam<std::string> {
  protected:
-  BackwardTest() : loaded(BaseOf(GetParam())), golden("lora/" + GetParam()) {
-    auto read = ReadPeftAdapter(GoldenPath("lora/" + GetParam() + "/random_b"), loaded.desc.linear_shapes());
+  BackwardTest() : loaded(BaseOf(GetParam())), golden(GetParam()) {
+    auto read = ReadPeftAdapter(GoldenPath(GetParam() + "/random_b"), loaded.desc.linear_shapes());
     EXPECT_TRUE(read.ok()) << read.status();
     weights = *std::move(read);
-    EXPECT_TRUE(loaded.adapters->Load("golden", GoldenPath("lora/" + GetParam() + "/random_b")).ok());
+    EXPECT_TRUE(loaded.adapters->Load("golden", GoldenPath(GetParam() + "/random_b")).ok());
     lease = *loaded.adapters->Acquire("golden");
   }
   AdapterRef adapter() const { return lease->ref(); }
@@ -153,7 +211,7 @@ class BackwardTest : public testing::TestWithParam<std::string> {
 
   LoadedModel loaded;
   Golden golden;
-  LoraWeights weights;
+  AdapterWeights weights;
   AdapterLease lease;
 };
 
@@ -175,7 +233,7 @@ TEST_P(BackwardTest, LogitsThroughAdapterEqualPeft) {
 TEST_P(BackwardTest, AnAdapterWrittenAndReadBackGivesTheSameLogits) {
   const char* kept = std::getenv("TANDEM_PEFT_CHECK_DIR");
   const std::filesystem::path directory =
-      std::filesystem::path(kept != nullptr ? kept : testing::TempDir()) / ("peft_check_" + GetParam());
+      std::filesystem::path(kept != nullptr ? kept : testing::TempDir()) / ("peft_check_" + TestName(GetParam()));
   std::filesystem::remove_all(directory);
   std::filesystem::create_directories(directory);
   const std::string written = (directory / "adapter").string();
@@ -199,11 +257,12 @@ TEST_P(BackwardTest, GradientsOfOneSampleEqualTorch) {
   const double want_loss = golden.floats("random_b.loss")[0];
   EXPECT_NEAR(loss, want_loss, 1e-5 * want_loss);
   sample.Backward({sample.length()});
-  for (const LoraPair& pair : weights.pairs()) {
-    const std::string key =
-        "random_b.gradient.base_model.model." + weights.spec().names.ModuleName(pair.layer, pair.linear);
-    EXPECT_LT(RelativeError(sample.Read(sample.Of(pair).da), golden.floats(key + ".lora_A.weight")), 1e-4) << key;
-    EXPECT_LT(RelativeError(sample.Read(sample.Of(pair).db), golden.floats(key + ".lora_B.weight")), 1e-4) << key;
+  for (const BypassWeights& bypass : weights.bypasses()) {
+    const std::string module = weights.spec().names.ModuleName(bypass.layer, bypass.linear);
+    for (const Parameter& parameter : ParametersOf(weights.spec().method, bypass, sample.Of(bypass))) {
+      const std::string key = "random_b.gradient.base_model.model." + module + "." + parameter.suffix;
+      EXPECT_LT(RelativeError(sample.Read(parameter.gradient), golden.floats(key)), 1e-4) << key;
+    }
   }
 }
 
@@ -245,6 +304,32 @@ TEST_P(BackwardTest, WhatWasBegunBesideAForwardIsNotRunAgain) {
   EXPECT_EQ(begun.Gradients(), alone.Gradients());
 }
 
+// peft takes DoRA's norms as constants in backward. So that they are such in a difference quotient too, magnitudes
+// follow the norms that a step of A or B changes.
+class Magnitudes {
+ public:
+  Magnitudes(const std::string& base, const AdapterWeights& weights, const BypassWeights& bypass)
+      : base_(base), weights_(weights), bypass_(bypass), norms_(Norms()) {}
+  void Follow() {
+    const std::vector<double> moved = Norms();
+    for (size_t row = 0; row < moved.size(); ++row) {
+      bypass_.factor.f32()[row] = static_cast<float>(bypass_.factor.f32()[row] * moved[row] / norms_[row]);
+    }
+    norms_ = moved;
+  }
+
+ private:
+  std::vector<double> Norms() const {
+    if (weights_.spec().method != PeftMethod::kDora) return {};
+    return NormsOf(base_, weights_, bypass_);
+  }
+
+  const std::string base_;
+  const AdapterWeights& weights_;
+  const BypassWeights& bypass_;
+  std::vector<double> norms_;
+};
+
 TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
   // Across a kink of ReLU, or where a step changes which experts a row chooses, there is no difference quotient:
   // GradientsOfOneSampleEqualTorch stands for those.
@@ -257,10 +342,11 @@ TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
   std::mt19937 random(3);
   double worst = 0;
   for (int trial = 0; trial < 24; ++trial) {
-    LoraPair& pair = weights.pairs()[random() % weights.pairs().size()];
-    const bool is_a = trial % 2 == 0;
-    const Tensor& parameter = is_a ? pair.a : pair.b;
-    const std::vector<float> gradient = sample.Read(is_a ? sample.Of(pair).da : sample.Of(pair).db);
+    BypassWeights& bypass = weights.bypasses()[random() % weights.bypasses().size()];
+    const std::vector<Parameter> parameters = ParametersOf(weights.spec().method, bypass, sample.Of(bypass));
+    const Parameter& chosen = parameters[trial % parameters.size()];
+    const Tensor& parameter = *chosen.value;
+    const std::vector<float> gradient = sample.Read(chosen.gradient);
     // The steepest of some entries, so that the difference stands out of f32 rounding.
     int64_t entry = 0;
     for (int i = 0; i < 50; ++i) {
@@ -270,23 +356,83 @@ TEST_P(BackwardTest, GradientsEqualFiniteDifferences) {
     const float value = parameter.f32()[entry], step = 2e-2f;
     double losses[2];
     for (const int side : {0, 1}) {
+      Magnitudes magnitudes(BaseOf(GetParam()), weights, bypass);
       parameter.f32()[entry] = value + (side == 0 ? -step : step);
+      magnitudes.Follow();
       const AdapterRef copy = loaded.adapters->AddWorkingCopy(weights);
       Sample moved(loaded, weights, copy, golden.ints("sample.0.ids"), golden.ints("sample.0.labels"));
       losses[side] = moved.Forward({moved.length()});
       loaded.adapters->RemoveWorkingCopy(copy);
+      parameter.f32()[entry] = value;
+      magnitudes.Follow();
     }
-    parameter.f32()[entry] = value;
     const double numeric = (losses[1] - losses[0]) / (2 * step), exact = gradient[entry];
     worst = std::max(worst, std::abs(numeric - exact) / std::max(1.0, std::abs(exact)));
   }
   EXPECT_LT(worst, 2e-2);  // f32 losses of about 300, and curvature over the step
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, BackwardTest,
-                         testing::Values("qv_rank4", "all_rank3", "qwen2", "gemma2", "gemma3", "opt", "opt_350m",
-                                         "mixtral", "qwen3_moe"),
-                         [](const auto& info) { return info.param; });
+// Rows of every method, and of none, in one batch: each as on its own, bit for bit.
+TEST(AdaptersTest, RowsOfAllMethodsShareABatch) {
+  const LoadedModel loaded(std::string("gqa_untied"));
+  std::vector<AdapterLease> leases;
+  for (const char* name :
+       {"lora/all_rank3", "adapters/dora_all", "adapters/ia3", "adapters/ia3_all", "adapters/bottleneck"}) {
+    ASSERT_TRUE(loaded.adapters->Load(TestName(name), GoldenPath(std::string(name) + "/random_b")).ok()) << name;
+    leases.push_back(*loaded.adapters->Acquire(TestName(name)));
+  }
+  std::vector<AdapterRef> refs = {{}};
+  for (const AdapterLease& lease : leases) refs.push_back(lease->ref());
+  const std::vector<int32_t> ids = Golden("lora/all_rank3").ints("short.ids");
+  const int rows = static_cast<int>(ids.size()), vocab = loaded.desc.vocab;
+  std::vector<float> alone;
+  std::vector<std::vector<float>> each;
+  for (const AdapterRef& ref : refs) {
+    each.push_back(loaded.Logits(ids, {}, ref));
+    alone.insert(alone.end(), each.back().begin(), each.back().end());
+  }
+  for (size_t i = 0; i < each.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) EXPECT_NE(each[i], each[j]) << refs[i].id << " and " << refs[j].id;
+  }
+  for (int turn = 0; turn < 3; ++turn) {
+    Batch batch;
+    for (size_t i = 0; i < refs.size(); ++i) {
+      loaded.Append(batch, {.sequence = static_cast<SequenceId>(i), .adapter = refs[i], .num_rows = rows}, ids,
+                    static_cast<int>(i) % 4);
+      batch.spans.back().blocks = std::span(loaded.blocks).subspan(i * 8, 8);
+    }
+    const Tensor together = loaded.model->Logits(batch);
+    ASSERT_EQ(together.num_elements(), static_cast<int64_t>(alone.size()));
+    EXPECT_EQ(std::memcmp(together.f32(), alone.data(), alone.size() * sizeof(float)), 0) << "turn " << turn;
+    // The same in another order.
+    std::rotate(refs.begin(), refs.begin() + 1, refs.end());
+    std::rotate(alone.begin(), alone.begin() + static_cast<int64_t>(rows) * vocab, alone.end());
+  }
+}
+
+// Where a fresh DoRA adapter begins: at the norms that peft computes.
+TEST(AdaptersTest, RowNormsAreTheMagnitudesThatPeftStartsFrom) {
+  const LoadedModel loaded(std::string("gqa_untied"));
+  const auto init = ReadPeftAdapter(GoldenPath("adapters/dora_all/init"), loaded.desc.linear_shapes());
+  ASSERT_TRUE(init.ok()) << init.status();
+  for (const BypassWeights& bypass : init->bypasses()) {
+    const Tensor norms = loaded.model->row_norms().Of(bypass.layer, bypass.linear);
+    ASSERT_EQ(norms.shape(), bypass.factor.shape());
+    const auto n = static_cast<size_t>(norms.num_elements());
+    EXPECT_LT(RelativeError({norms.f32(), n}, {bypass.factor.f32(), n}), 1e-6);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Lora, BackwardTest,
+                         testing::Values("lora/qv_rank4", "lora/all_rank3", "lora/qwen2", "lora/gemma2", "lora/gemma3",
+                                         "lora/opt", "lora/opt_350m", "lora/mixtral", "lora/qwen3_moe"),
+                         [](const auto& info) { return TestName(info.param); });
+INSTANTIATE_TEST_SUITE_P(Methods, BackwardTest,
+                         testing::Values("adapters/dora_all", "adapters/dora_qwen2", "adapters/dora_gemma3",
+                                         "adapters/ia3", "adapters/ia3_all", "adapters/ia3_opt", "adapters/bottleneck",
+                                         "adapters/bottleneck_all", "adapters/bottleneck_gemma2",
+                                         "adapters/bottleneck_mixtral"),
+                         [](const auto& info) { return TestName(info.param); });
 
 }  // namespace
 }  // namespace tandem

@@ -35,6 +35,14 @@ double Flops(const Case& c) {
       return 2 * m * rank * (k + n);
     case Op::kLoraBackward:
       return 2 * m * rank * (3 * k + 2 * n);  // u, du, dA, dB, dx
+    case Op::kScaleColumns:
+      return 3 * m * k;
+    case Op::kScaleColumnsBackward:
+      return 5 * m * k;
+    case Op::kRowSquares:
+      return 2 * n * k;
+    case Op::kInverseRowNorms:
+      return 2 * n * rank * (rank + 2);
     case Op::kAttention:
       return 4 * Pairs(c) * c.num_heads() * c.head_dim;
     case Op::kAttentionBackward:
@@ -94,6 +102,10 @@ double Bytes(const Case& c) {
       return 4 * (rank * (k + n) + m * (k + 2 * n));
     case Op::kLoraBackward:
       return 4 * (3 * rank * (k + n) + m * (3 * k + n));
+    case Op::kRowSquares:
+      return weight;
+    case Op::kInverseRowNorms:
+      return 8 * n * rank;
     case Op::kEmbedding:
       return m * k * (SizeOf(c.dtype) + 4);
     case Op::kAttention:
@@ -122,12 +134,14 @@ double Bytes(const Case& c) {
     case Op::kScale:
     case Op::kSoftCap:
     case Op::kGatherRows:
+    case Op::kScaleColumns:
       return 8 * m * k;
     case Op::kActivateBackward:
     case Op::kActivateMul:
     case Op::kAdd:
     case Op::kRmsNormBackward:
     case Op::kLayerNormBackward:
+    case Op::kScaleColumnsBackward:
       return 12 * m * k;
     case Op::kActivateMulBackward:
       return 20 * m * k;

@@ -101,6 +101,31 @@ std::vector<Case> LoraCases(Op op) {
       for (const int64_t m : {1, 2, 13, 121}) cases.push_back({.op = op, .m = m, .n = n, .k = k, .rank = rank});
     }
   }
+  for (const Activation activation : kActivations) {
+    for (const int64_t rank : {1, 17, 40}) {
+      for (const int64_t m : {1, 13, 70}) {
+        cases.push_back({.op = op, .m = m, .n = 64, .k = 64, .rank = rank, .activation = activation});
+        cases.back().bottleneck = true;
+      }
+    }
+  }
+  return cases;
+}
+
+std::vector<Case> RowNormCases(Op op) {
+  std::vector<Case> cases;
+  for (const DType dtype : kWeightTypes) {
+    for (const int64_t n : {1, 17, 64, 250}) {
+      for (const int64_t k : {1, 15, 257, 600}) {
+        if (op == Op::kRowSquares) cases.push_back({.op = op, .n = n, .k = k, .dtype = dtype});
+      }
+      for (const int64_t rank : {1, 8, 33}) {
+        if (op == Op::kInverseRowNorms && dtype == DType::kF32) {
+          cases.push_back({.op = op, .n = n, .k = 40, .rank = rank});
+        }
+      }
+    }
+  }
   return cases;
 }
 
@@ -148,6 +173,10 @@ std::string_view Name(Op op) {
                                          "linear_backward_input",
                                          "lora",
                                          "lora_backward",
+                                         "scale_columns",
+                                         "scale_columns_backward",
+                                         "row_squares",
+                                         "inverse_row_norms",
                                          "embedding",
                                          "gather_rows",
                                          "rms_norm",
@@ -188,6 +217,7 @@ std::string Name(const Case& c) {
   if (c.num_kv_heads > 0) absl::StrAppend(&name, "/heads:", c.num_heads(), ":", c.num_kv_heads, "x", c.head_dim);
   if (!c.sequences.empty()) absl::StrAppend(&name, "/context:", c.context());
   if (c.mode == Accumulate::kYes) absl::StrAppend(&name, "/accumulate");
+  if (c.bottleneck) absl::StrAppend(&name, "/bottleneck");
   if (c.activation != Activation::kSilu) absl::StrAppend(&name, "/activation:", static_cast<int>(c.activation));
   if (c.window > 0) absl::StrAppend(&name, "/window:", c.window);
   if (c.soft_cap > 0) absl::StrAppend(&name, "/soft_cap:", c.soft_cap);
@@ -210,6 +240,9 @@ std::vector<Case> CorrectnessCases(Op op) {
     case Op::kLora:
     case Op::kLoraBackward:
       return LoraCases(op);
+    case Op::kRowSquares:
+    case Op::kInverseRowNorms:
+      return RowNormCases(op);
     case Op::kAttention:
     case Op::kAttentionBackward:
       return AttentionCases(op);
@@ -234,6 +267,8 @@ std::vector<Case> CorrectnessCases(Op op) {
     case Op::kScale:
     case Op::kSoftCap:
     case Op::kClipGradients:
+    case Op::kScaleColumns:
+    case Op::kScaleColumnsBackward:
     case Op::kAdamW:
       return RowCases(op);
     case Op::kRoute:
@@ -325,6 +360,8 @@ std::vector<Case> SpeedCases(Op op) {
     case Op::kAdd:
     case Op::kAddBias:
     case Op::kScale:
+    case Op::kScaleColumns:
+    case Op::kScaleColumnsBackward:
       cases.push_back({.op = op, .m = 128, .k = kHidden});
       break;
     case Op::kActivate:
@@ -333,6 +370,12 @@ std::vector<Case> SpeedCases(Op op) {
     case Op::kActivateMulBackward:
       cases.push_back({.op = op, .m = 128, .k = kFfn});
       cases.push_back({.op = op, .m = 128, .k = kFfn, .activation = Activation::kGeluTanh});
+      break;
+    case Op::kRowSquares:
+      for (const DType dtype : kWeightTypes) cases.push_back({.op = op, .n = kFfn, .k = kHidden, .dtype = dtype});
+      break;
+    case Op::kInverseRowNorms:
+      cases.push_back({.op = op, .n = kFfn, .k = kHidden, .rank = 16});
       break;
     case Op::kSoftCap:
       cases.push_back({.op = op, .m = 8, .k = kVocab});

@@ -17,6 +17,10 @@ enum class Op {
   kLinearBackwardInput,
   kLora,
   kLoraBackward,
+  kScaleColumns,
+  kScaleColumnsBackward,
+  kRowSquares,
+  kInverseRowNorms,
   kEmbedding,
   kGatherRows,
   kRmsNorm,
@@ -57,7 +61,8 @@ struct SequenceShape {
 // Which members count depends on the operation:
 //   linears, cross entropy, LoRA   x [m, k], W [n, k], LoRA between them of `rank`; m of attention and RoPE is the sum
 //   of embedding, gather rows         m ids, table or x [n, k]                         the sequences' rows
-//   element-wise, norms            [m, k]
+//   element-wise, norms            [m, k]; columns are scaled with unit and center where k is odd
+//   row squares and norms          W [n, k], LoRA beside it of `rank`
 //   router                         logits [m, n], top_k chosen
 //   of its choices                 top_k of `experts` chosen by each of m rows; rows of k columns; W [n, k]
 //   sample                         logits [m, n]
@@ -70,9 +75,10 @@ struct Case {
   Accumulate mode = Accumulate::kNo;
   SamplingParams sampling = {};
   Activation activation = Activation::kSilu;
-  int window = 0;      // of attention
-  float soft_cap = 0;  // of attention and cross entropy
-  int top_k = 0;       // of the router
+  bool bottleneck = false;  // LoRA: with the activation
+  int window = 0;           // of attention
+  float soft_cap = 0;       // of attention and cross entropy
+  int top_k = 0;            // of the router
   bool normalize = true;
   int experts = 0;
   bool weighted = true;  // of kCombineChoices: with factors

@@ -46,6 +46,13 @@ std::vector<Case> DeviceSpeedCases(Op op) {
       return {{.op = op, .m = 64, .n = kHidden, .k = kHidden, .rank = 16, .dtype = kType},
               {.op = op, .m = 2048, .n = kHidden, .k = kHidden, .rank = 16, .dtype = kType},
               {.op = op, .m = 2048, .n = kFfn, .k = kHidden, .rank = 16, .dtype = kType}};
+    case Op::kScaleColumns:
+    case Op::kScaleColumnsBackward:
+      return {{.op = op, .m = 64, .k = kFfn, .dtype = kType}, {.op = op, .m = 2048, .k = kFfn, .dtype = kType}};
+    case Op::kRowSquares:
+      return {{.op = op, .n = kFfn, .k = kHidden, .dtype = kType}};
+    case Op::kInverseRowNorms:
+      return {{.op = op, .n = kFfn, .k = kHidden, .rank = 16}};
     case Op::kAttention:
     case Op::kAttentionBackward:
       return Attentions(op);

@@ -42,6 +42,29 @@ TEST_P(LoraTest, BackwardMatchesFiniteDifferences) {
   }
 }
 
+TEST_P(LoraTest, BackwardThroughAnActivationMatchesFiniteDifferences) {
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
+    Case forward{.op = Op::kLora, .m = 4, .n = 16, .k = 16, .rank = 5, .activation = activation};
+    forward.bottleneck = true;
+    Case backward = forward;
+    backward.op = Op::kLoraBackward;
+    ExpectGradientsOfFiniteDifferences(backend(), {forward, backward, {{"y", "dy"}}, {"x", "a", "b"}});
+  }
+}
+
+TEST_P(LoraTest, MayReadWhatItAddsTo) {
+  constexpr int kRows = 9;
+  std::vector<float> a = RandomFloats(1, kRank * kIn), b = RandomFloats(2, kIn * kRank);
+  const auto down = backend().CreateMatrix(View(a.data(), {kRank, kIn}));
+  const auto up = backend().CreateMatrix(View(b.data(), {kIn, kRank}));
+  const LoraSegment segment{0, kRows, down.get(), up.get(), 1.0f, Activation::kGelu};
+  GuardedTensor x(backend(), {kRows, kIn}), y(backend(), {kRows, kIn}), both(backend(), {kRows, kIn});
+  for (GuardedTensor* tensor : {&x, &y, &both}) tensor->Write(RandomFloats(4, kRows * kIn));
+  ops::Lora(backend(), x.view(), {&segment, 1}, y.view());
+  ops::Lora(backend(), both.view(), {&segment, 1}, both.view());
+  ExpectSameBits(y.Read(), both.Read(), "y");
+}
+
 TEST_P(LoraTest, RowsDoNotDependOnTheirBatch) {
   const LoraSegment adapter = Adapter(10);
   ExpectRowsIndependentOfBatch(130, [&](int64_t first, int64_t count) {

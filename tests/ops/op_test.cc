@@ -16,7 +16,7 @@ namespace {
 // Operations whose tensors are f32 whatever the weights are.
 bool AlwaysF32(Op op) {
   return op == Op::kRoute || op == Op::kRouteBackward || op == Op::kSoftCap || op == Op::kSample ||
-         op == Op::kClipGradients || op == Op::kAdamW;
+         op == Op::kClipGradients || op == Op::kAdamW || op == Op::kInverseRowNorms;
 }
 
 // For a slow device: some of the cases, the same ones every time. TANDEM_EVERY_CASE in the environment: all of them.

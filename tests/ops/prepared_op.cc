@@ -9,7 +9,6 @@
 #include "ops/attention.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
-#include "ops/lora.h"
 #include "ops/loss.h"
 #include "ops/norm.h"
 #include "ops/optimizer.h"
@@ -133,9 +132,19 @@ PreparedOp::PreparedOp(const Case& c, Backend& backend, uint64_t seed)
   switch (c.op) {
     case Op::kLinear:
     case Op::kLinearBackwardInput:
+      PrepareProduct(c);
+      break;
     case Op::kLora:
     case Op::kLoraBackward:
-      PrepareProduct(c);
+      PrepareLora(c);
+      break;
+    case Op::kScaleColumns:
+    case Op::kScaleColumnsBackward:
+      PrepareColumnScale(c);
+      break;
+    case Op::kRowSquares:
+    case Op::kInverseRowNorms:
+      PrepareRowNorms(c);
       break;
     case Op::kEmbedding:
     case Op::kGatherRows:
@@ -195,24 +204,10 @@ void PreparedOp::PrepareProduct(const Case& c) {
     const TensorView x = Input("x", {c.m, c.k}, rows_, c.dtype), y = Result("y", {c.m, c.n}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::Linear(backend, x, w, c.mode, y); };
-  } else if (c.op == Op::kLinearBackwardInput) {
+  } else {
     const TensorView dy = Input("dy", {c.m, c.n}, rows_, c.dtype), dx = Result("dx", {c.m, c.k}, c.mode);
     const Matrix& w = Weight("weight", c.n, c.k, c.dtype);
     run_ = [=, &backend, &w] { ops::LinearBackwardInput(backend, dy, w, c.mode, dx); };
-  } else {
-    const TensorView x = Input("x", {c.m, c.k}, rows_);
-    const LoraSegment segment{.num_rows = static_cast<int>(c.m),
-                              .a = &Weight("a", c.rank, c.k, DType::kF32),
-                              .b = &Weight("b", c.n, c.rank, DType::kF32),
-                              .scale = kLoraScale};
-    if (c.op == Op::kLora) {
-      const TensorView y = InOut("y", {c.m, c.n}, rows_);
-      run_ = [=, &backend] { ops::Lora(backend, x, {&segment, 1}, y); };
-    } else {
-      const TensorView dy = Input("dy", {c.m, c.n}, rows_), dx = InOut("dx", {c.m, c.k}, rows_);
-      const LoraGradients gradients{.da = InOut("da", {c.rank, c.k}), .db = InOut("db", {c.n, c.rank})};
-      run_ = [=, &backend] { ops::LoraBackward(backend, x, dy, segment, gradients, dx); };
-    }
   }
 }
 

@@ -54,6 +54,11 @@ class PreparedOp {
 
  private:
   void PrepareProduct(const Case& c);
+  // prepared_adapters.cc
+  void PrepareLora(const Case& c);
+  void PrepareColumnScale(const Case& c);
+  void PrepareRowNorms(const Case& c);
+  // prepared_op.cc
   void PrepareNorm(const Case& c);
   void PrepareActivation(const Case& c);
   void PrepareElementwise(const Case& c);

@@ -4,30 +4,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "ops/reference_adapters.h"
 #include "ops/reference_rows.h"
 
 namespace tandem::optest {
 namespace {
-
-// [m, n] += alpha * A [m, k] B [k, n]; strides of a row and of a column.
-struct Strided {
-  const double* data;
-  int64_t row, column;
-};
-void AddProduct(int64_t m, int64_t n, int64_t k, double alpha, Strided a, Strided b, Values& c) {
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t l = 0; l < k; ++l) {
-      const double factor = alpha * a.data[i * a.row + l * a.column];
-      for (int64_t j = 0; j < n; ++j) c[i * n + j] += factor * b.data[l * b.row + j * b.column];
-    }
-  }
-}
-Strided Plain(const Values& values, int64_t columns) {
-  return {values.data(), columns, 1};
-}
-Strided Transposed(const Values& values, int64_t columns) {
-  return {values.data(), 1, columns};
-}
 
 Tensors Linear(const Case& c, const Tensors& in) {
   Values y = Initial(in, "y", c.m * c.n);
@@ -39,28 +20,6 @@ Tensors LinearBackwardInput(const Case& c, const Tensors& in) {
   Values dx = Initial(in, "dx", c.m * c.k);
   AddProduct(c.m, c.k, c.n, 1, Plain(in.at("dy"), c.n), Plain(in.at("weight"), c.k), dx);
   return {{"dx", dx}};
-}
-
-Values LoraU(const Case& c, const Tensors& in) {
-  Values u(c.m * c.rank);
-  AddProduct(c.m, c.rank, c.k, 1, Plain(in.at("x"), c.k), Transposed(in.at("a"), c.k), u);
-  return u;
-}
-
-Tensors Lora(const Case& c, const Tensors& in) {
-  Values y = Initial(in, "y", c.m * c.n);
-  AddProduct(c.m, c.n, c.rank, kLoraScale, Plain(LoraU(c, in), c.rank), Transposed(in.at("b"), c.rank), y);
-  return {{"y", y}};
-}
-
-Tensors LoraBackward(const Case& c, const Tensors& in) {
-  const Values &dy = in.at("dy"), u = LoraU(c, in);
-  Values du(c.m * c.rank), dx = in.at("dx"), da = in.at("da"), db = in.at("db");
-  AddProduct(c.m, c.rank, c.n, kLoraScale, Plain(dy, c.n), Plain(in.at("b"), c.rank), du);
-  AddProduct(c.n, c.rank, c.m, kLoraScale, Transposed(dy, c.n), Plain(u, c.rank), db);
-  AddProduct(c.rank, c.k, c.m, 1, Transposed(du, c.rank), Plain(in.at("x"), c.k), da);
-  AddProduct(c.m, c.k, c.rank, 1, Plain(du, c.rank), Plain(in.at("a"), c.k), dx);
-  return {{"dx", dx}, {"da", da}, {"db", db}};
 }
 
 Tensors Embedding(const Case& c, const Tensors& in) {
@@ -226,6 +185,14 @@ Tensors Reference(const Case& c, const Tensors& in) {
       return Lora(c, in);
     case Op::kLoraBackward:
       return LoraBackward(c, in);
+    case Op::kScaleColumns:
+      return ScaleColumns(c, in);
+    case Op::kScaleColumnsBackward:
+      return ScaleColumnsBackward(c, in);
+    case Op::kRowSquares:
+      return RowSquares(c, in);
+    case Op::kInverseRowNorms:
+      return InverseRowNorms(c, in);
     case Op::kEmbedding:
       return Embedding(c, in);
     case Op::kGatherRows:

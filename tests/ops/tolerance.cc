@@ -35,6 +35,14 @@ Tolerance F32Tolerance(const Case& c) {
       return {.relative = chain(c.k) + 16 * kEpsilon,
               .absolute = chain(c.k),
               .reason = "a sum in lanes of 16, whose terms may cancel; weights as Route's"};
+    case Op::kScaleColumns:
+      return {.relative = 4 * kEpsilon, .absolute = 4 * kEpsilon, .reason = "a difference, two products, a sum"};
+    case Op::kScaleColumnsBackward:
+      return {.relative = chain(c.m), .absolute = chain(c.m), .reason = "a chain over rows, whose terms may cancel"};
+    case Op::kRowSquares:
+      return {.relative = chain(256), .reason = "f32 sums of up to 256 squares in doubles; or a tree of them"};
+    case Op::kInverseRowNorms:
+      return {.relative = 4 * chain(c.rank * c.rank), .reason = "sums of rank^2 terms, some cancelling; a root"};
     case Op::kRoute:
       return {.relative = 16 * kEpsilon, .reason = "exp within 1 ulp, a sum, two divisions"};
     case Op::kRouteBackward:
@@ -88,6 +96,9 @@ Tolerance F32Tolerance(const Case& c) {
 // What rounding to bf16 adds: 2^-9 of a value each time.
 Tolerance Bf16Tolerance(const Case& c) {
   switch (c.op) {
+    case Op::kRowSquares:
+    case Op::kInverseRowNorms:
+      return {.reason = "f32 whatever activations are"};
     case Op::kLora:
     case Op::kLinearCrossEntropy:
       return {.relative = 0x1p-7, .reason = "a product of products, both rounded to bf16"};

@@ -42,8 +42,8 @@ TEST(BuildJobSpecTest, UnsetFieldsTakeTheDefaults) {
   EXPECT_EQ(spec->adapter_name, "support");
   EXPECT_EQ(spec->data, "{\"text\": \"a\"}\n");
   EXPECT_EQ(spec->data_name, "data");
-  EXPECT_EQ(spec->lora.rank, 16);
-  EXPECT_EQ(spec->lora.alpha, 32);
+  EXPECT_EQ(spec->peft.rank, 16);
+  EXPECT_EQ(spec->peft.alpha, 32);
   EXPECT_EQ(spec->hyperparameters.epochs, 3);
   EXPECT_EQ(spec->hyperparameters.max_steps, 0);
   EXPECT_EQ(spec->hyperparameters.loss_mask, LossMask::kCompletion);
@@ -51,8 +51,8 @@ TEST(BuildJobSpecTest, UnsetFieldsTakeTheDefaults) {
 
 TEST(BuildJobSpecTest, AlphaFollowsTheRank) {
   JobInput input = SomeJob();
-  input.rank = 4;
-  EXPECT_EQ(BuildJobSpec(input, kMaxContext, kMaxData)->lora.alpha, 8);
+  input.peft.rank = 4;
+  EXPECT_EQ(BuildJobSpec(input, kMaxContext, kMaxData)->peft.alpha, 8);
 }
 
 TEST(BuildJobSpecTest, RankAndAlphaOfAnInitialAdapterAreItsOwn) {
@@ -60,8 +60,8 @@ TEST(BuildJobSpecTest, RankAndAlphaOfAnInitialAdapterAreItsOwn) {
   input.init_from_adapter = "base";
   const auto spec = BuildJobSpec(input, kMaxContext, kMaxData);
   ASSERT_TRUE(spec.ok()) << spec.status();
-  EXPECT_EQ(spec->lora.rank, 0);
-  EXPECT_EQ(spec->lora.alpha, 0);
+  EXPECT_EQ(spec->peft.rank, 0);
+  EXPECT_EQ(spec->peft.alpha, 0);
 }
 
 TEST(BuildJobSpecTest, DefaultMaxLengthFitsTheContext) {
@@ -79,11 +79,33 @@ TEST(BuildJobSpecTest, RefusesEpochsBesideMaxSteps) {
 TEST(BuildJobSpecTest, RefusesZerosThatWouldMeanSomethingElse) {
   JobInput steps = SomeJob(), rank = SomeJob(), alpha = SomeJob();
   steps.max_steps = 0;
-  rank.rank = 0;
-  alpha.alpha = 0;
+  rank.peft.rank = 0;
+  alpha.peft.alpha = 0;
   EXPECT_EQ(Refusal(steps), "max_steps is 0, want 1 to 2147483647");
   EXPECT_EQ(Refusal(rank), "lora.rank is 0, want 1 to 2147483647");
   EXPECT_EQ(Refusal(alpha), "lora.alpha is 0, want more than 0");
+}
+
+TEST(BuildJobSpecTest, TheMethodIsLoraUnlessSaidOrInherited) {
+  JobInput input = SomeJob();
+  EXPECT_EQ(BuildJobSpec(input, kMaxContext, kMaxData)->peft.method, PeftMethod::kLora);
+  input.init_from_adapter = "base";
+  EXPECT_EQ(BuildJobSpec(input, kMaxContext, kMaxData)->peft.method, std::nullopt);
+  input.peft.method = PeftMethod::kIa3;
+  EXPECT_EQ(BuildJobSpec(input, kMaxContext, kMaxData)->peft.method, PeftMethod::kIa3);
+}
+
+TEST(BuildJobSpecTest, RefusesDropoutAndUnknownActivations) {
+  JobInput dropout = SomeJob(), activation = SomeJob(), width = SomeJob();
+  dropout.peft.dropout = 0.1;
+  activation.peft.activation = "swish";
+  width.peft.method = PeftMethod::kBottleneck;
+  width.peft.rank = 0;
+  EXPECT_EQ(Refusal(dropout), "lora.dropout is 0.1, want 0: Tandem trains without dropout");
+  EXPECT_EQ(Refusal(activation), "bottleneck.activation is 'swish', want silu, gelu, gelu_tanh or relu");
+  EXPECT_EQ(Refusal(width), "bottleneck.width is 0, want 1 to 2147483647");
+  dropout.peft.dropout = 0;
+  EXPECT_TRUE(BuildJobSpec(dropout, kMaxContext, kMaxData).ok());
 }
 
 TEST(BuildJobSpecTest, RefusesALongIdempotencyKey) {

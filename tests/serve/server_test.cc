@@ -31,6 +31,8 @@ class ServerTest : public GrpcServerTest {
     return {steps, reader.Finish()};
   }
 
+  PeftOptions PeftOf(const v1::Peft& peft);
+
   grpc::ClientContext context_;
   std::unique_ptr<v1::FineTuning::Stub> fine_tuning_ = v1::FineTuning::NewStub(channel_);
   std::unique_ptr<v1::Adapters::Stub> adapters_ = v1::Adapters::NewStub(channel_);
@@ -45,6 +47,42 @@ v1::CreateJobRequest SomeJob() {
   request.set_adapter("support");
   request.mutable_data()->set_jsonl("{\"text\": \"a\"}");
   return request;
+}
+
+// What the engine is asked for when a job comes with this adapter.
+PeftOptions ServerTest::PeftOf(const v1::Peft& peft) {
+  v1::CreateJobRequest request = SomeJob();
+  *request.mutable_peft() = peft;
+  grpc::ClientContext context;
+  v1::Job job;
+  EXPECT_TRUE(fine_tuning_->CreateJob(&context, request, &job).ok());
+  return engine_.fine_tuning.spec().peft;
+}
+
+TEST_F(ServerTest, CreateJobCarriesEveryMethod) {
+  v1::Peft peft;
+  EXPECT_EQ(PeftOf(peft).method, PeftMethod::kLora);
+  peft.mutable_lora()->set_use_dora(true);
+  peft.mutable_lora()->set_use_rslora(true);
+  const PeftOptions dora = PeftOf(peft);
+  EXPECT_EQ(dora.method, PeftMethod::kDora);
+  EXPECT_EQ(dora.rank_stabilized, true);
+
+  peft.mutable_ia3()->add_target_modules("up_proj");
+  peft.mutable_ia3()->add_feedforward_modules("up_proj");
+  const PeftOptions ia3 = PeftOf(peft);
+  EXPECT_EQ(ia3.method, PeftMethod::kIa3);
+  EXPECT_THAT(ia3.target_modules, ElementsAre("up_proj"));
+  EXPECT_THAT(ia3.feedforward_modules, ElementsAre("up_proj"));
+
+  peft.mutable_bottleneck()->set_width(5);
+  peft.mutable_bottleneck()->set_activation("relu");
+  peft.mutable_bottleneck()->add_target_modules("o_proj");
+  const PeftOptions bottleneck = PeftOf(peft);
+  EXPECT_EQ(bottleneck.method, PeftMethod::kBottleneck);
+  EXPECT_EQ(bottleneck.rank, 5);
+  EXPECT_EQ(bottleneck.activation, Activation::kRelu);
+  EXPECT_THAT(bottleneck.target_modules, ElementsAre("o_proj"));
 }
 
 TEST_F(ServerTest, CreateJobCarriesEveryField) {
@@ -86,9 +124,9 @@ TEST_F(ServerTest, CreateJobCarriesEveryField) {
   EXPECT_EQ(spec.init_from_adapter, "older");
   EXPECT_EQ(spec.publish_every_steps, 5);
   EXPECT_EQ(spec.idempotency_key, "key");
-  EXPECT_EQ(spec.lora.rank, 4);
-  EXPECT_EQ(spec.lora.alpha, 12);
-  EXPECT_THAT(spec.lora.target_modules, ElementsAre("q_proj"));
+  EXPECT_EQ(spec.peft.rank, 4);
+  EXPECT_EQ(spec.peft.alpha, 12);
+  EXPECT_THAT(spec.peft.target_modules, ElementsAre("q_proj"));
   EXPECT_EQ(spec.hyperparameters.max_steps, 10);
   EXPECT_EQ(spec.hyperparameters.micro_batch, 2);
   EXPECT_EQ(spec.hyperparameters.gradient_accumulation, 3);

@@ -18,8 +18,8 @@ class PrepareTest : public TrainingFixture {
 
   // A served adapter of rank 3, alpha 6 on v_proj, whose A is not what a fresh one's would be.
   void ServeAdapter(const std::string& name, const std::string& path) {
-    LoraWeights weights(*MakeLoraSpec({.rank = 3, .alpha = 6, .target_modules = {"v_proj"}}), desc_.linear_shapes());
-    weights.pairs()[0].a.f32()[0] = 0.75f;
+    AdapterWeights weights(*MakePeftSpec({.rank = 3, .alpha = 6, .target_modules = {"v_proj"}}), desc_.linear_shapes());
+    weights.bypasses()[0].a.f32()[0] = 0.75f;
     if (!path.empty()) {
       ASSERT_TRUE(WritePeftAdapter(path, weights, "tiny").ok());
     }
@@ -32,8 +32,8 @@ TEST_F(PrepareTest, AFreshJobStartsFromInitializedWeights) {
   EXPECT_EQ(job.weights.rank(), 2);
   EXPECT_EQ(job.weights.alpha(), 4);
   EXPECT_THAT(job.weights.spec().targets, ElementsAre(LinearKind::kQProj, LinearKind::kDownProj));
-  EXPECT_NE(job.weights.pairs()[0].a.f32()[0], 0);
-  EXPECT_EQ(job.weights.pairs()[0].b.f32()[0], 0);
+  EXPECT_NE(job.weights.bypasses()[0].a.f32()[0], 0);
+  EXPECT_EQ(job.weights.bypasses()[0].b.f32()[0], 0);
   EXPECT_EQ(job.spec.data, "");
   EXPECT_EQ(job.dataset.samples.size(), 5u);
 }
@@ -84,7 +84,7 @@ TEST_F(PrepareTest, AJobThatTakesTooMuchMemoryIsRefusedWithTheFigures) {
   PrepareContext small = context();
   const PreparedJob job = Prepare(Spec());
   const int64_t adapter = AdapterBytes(job.weights.spec(), desc_.linear_shapes());
-  const int64_t tapes = TapeBytes(desc_, DType::kF32, job.dataset.max_rows, 1);
+  const int64_t tapes = TapeBytes(desc_, DType::kF32, job.dataset.max_rows, job.weights.spec());
   // (8 + 8 + 16 + 8) columns of two linears, rank 2, 2 layers, fp32, five copies
   EXPECT_EQ(adapter, 40 * 2 * 2 * 4 * 5);
   small.max_job_bytes = adapter + tapes;
@@ -100,27 +100,27 @@ TEST_F(PrepareTest, AJobMayGoOnFromAnAdapterOnDisk) {
   ServeAdapter("base", directory_.path() + "/base");
   JobSpec spec = Spec();
   spec.init_from_adapter = "base";
-  spec.lora = {.rank = 0, .alpha = 0, .target_modules = {}};
+  spec.peft = {.method = std::nullopt, .rank = 0, .alpha = 0, .target_modules = {}};
   const PreparedJob job = Prepare(std::move(spec));
   EXPECT_EQ(job.weights.rank(), 3);
   EXPECT_EQ(job.weights.alpha(), 6);
   EXPECT_THAT(job.weights.spec().targets, ElementsAre(LinearKind::kVProj));
-  EXPECT_EQ(job.weights.pairs()[0].a.f32()[0], 0.75f);
+  EXPECT_EQ(job.weights.bypasses()[0].a.f32()[0], 0.75f);
 }
 
 TEST_F(PrepareTest, WhatIsAskedForMustBeWhatTheInitialAdapterHas) {
   ServeAdapter("base", directory_.path() + "/base");
   JobSpec spec = Spec();
   spec.init_from_adapter = "base";
-  spec.lora = {.rank = 3, .alpha = 6, .target_modules = {"v_proj"}};
+  spec.peft = {.rank = 3, .alpha = 6, .target_modules = {"v_proj"}};
   EXPECT_TRUE(ErrorOf(spec).ok());
-  spec.lora.rank = 4;
+  spec.peft.rank = 4;
   EXPECT_EQ(ErrorOf(spec).message(), "lora.rank is 4, but adapter 'base' has 3; leave it unset");
-  spec.lora.rank = 3;
-  spec.lora.alpha = 7;
+  spec.peft.rank = 3;
+  spec.peft.alpha = 7;
   EXPECT_EQ(ErrorOf(spec).message(), "lora.alpha is 7, but adapter 'base' has 6; leave it unset");
-  spec.lora.alpha = 6;
-  spec.lora.target_modules = {"q_proj", "v_proj"};
+  spec.peft.alpha = 6;
+  spec.peft.target_modules = {"q_proj", "v_proj"};
   EXPECT_EQ(ErrorOf(spec).message(),
             "lora.target_modules is q_proj, v_proj, but adapter 'base' has v_proj; leave it unset");
 }

@@ -27,7 +27,7 @@ class PublisherTest : public TrainingFixture {
   std::string Directory(int number) const { return directory_.path() + "/adapters/poet/" + std::to_string(number); }
 
   JobId job_ = 0;
-  LoraWeights weights_;
+  AdapterWeights weights_;
 };
 
 TEST_F(PublisherTest, AGenerationIsOnDiskServedAndReported) {
@@ -49,14 +49,14 @@ TEST_F(PublisherTest, AGenerationIsOnDiskServedAndReported) {
 }
 
 TEST_F(PublisherTest, WhatIsPublishedIsACopyOfThatMoment) {
-  const float before = weights_.pairs()[0].a.f32()[0];
+  const float before = weights_.bypasses()[0].a.f32()[0];
   Publisher publisher(publication(), job_, "poet");
   publisher.Publish(weights_.Clone(), 3);
-  weights_.pairs()[0].a.f32()[0] = 100;
+  weights_.bypasses()[0].a.f32()[0] = 100;
   io_.RunAll();
   const auto written = ReadPeftAdapter(Directory(1), desc_.linear_shapes());
   ASSERT_TRUE(written.ok()) << written.status();
-  EXPECT_EQ(written->pairs()[0].a.f32()[0], before);
+  EXPECT_EQ(written->bypasses()[0].a.f32()[0], before);
 }
 
 TEST_F(PublisherTest, GenerationsHaveDirectoriesOfTheirNumber) {

@@ -103,7 +103,7 @@ class TrainingFixture : public ::testing::Test {
     spec.adapter_name = name;
     spec.data_name = "train.jsonl";
     for (int i = 0; i < num_samples; ++i) spec.data += "{\"text\": \"" + std::string(3 + i * 7 % 10, 'a') + "\"}\n";
-    spec.lora = {.rank = 2, .alpha = 4, .target_modules = {"q_proj", "down_proj"}};
+    spec.peft = {.rank = 2, .alpha = 4, .target_modules = {"q_proj", "down_proj"}};
     spec.hyperparameters.epochs = 1;
     spec.hyperparameters.max_length = 50;
     return spec;

@@ -1,5 +1,5 @@
-// Jobs on a real model against peft and torch (tests/golden/make.py): the loss curve and the adapter at the end, with
-// the work cut and interleaved at random.
+// Jobs on a real model against peft and torch (tests/golden/make.py, make_methods.py): the loss curve and the adapter
+// at the end, with the work cut and interleaved at random.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -23,14 +23,14 @@ constexpr int kBlockSize = 16;
 
 struct Outcome {
   std::vector<JobEvent> steps;
-  LoraWeights weights;
+  AdapterWeights weights;
 };
 
 class TrainingGoldenTest : public ::testing::TestWithParam<const char*> {
  protected:
   TrainingGoldenTest()
-      : golden_(std::string("lora/") + GetParam()),
-        curve_(GoldenJson(std::string("lora/") + GetParam() + "/curve.json")),
+      : golden_(std::string(GetParam())),
+        curve_(GoldenJson(std::string(GetParam()) + "/curve.json")),
         model_path_(GoldenPath("models/" + curve_["training"]["base"].get<std::string>())) {}
 
   PreparedJob Prepared(const LinearShapes& shapes) const {
@@ -48,7 +48,7 @@ class TrainingGoldenTest : public ::testing::TestWithParam<const char*> {
     h.epsilon = training["epsilon"].get<double>();
     h.max_grad_norm = training["max_grad_norm"].get<double>();
     h.shuffle = false;
-    auto weights = ReadPeftAdapter(GoldenPath(std::string("lora/") + GetParam() + "/init"), shapes);
+    auto weights = ReadPeftAdapter(GoldenPath(std::string(GetParam()) + "/init"), shapes);
     EXPECT_TRUE(weights.ok()) << weights.status();
     job.weights = std::move(*weights);
     for (int i = 0; i < curve_["num_samples"].get<int>(); ++i) job.dataset.samples.push_back(SampleOf(i));
@@ -89,6 +89,7 @@ class TrainingGoldenTest : public ::testing::TestWithParam<const char*> {
                            .pool = &pool,
                            .sequence_ids = &ids,
                            .registry = &registry,
+                           .row_norms = &(*model)->row_norms(),
                            .publication = {.store = &store,
                                            .registry = &registry,
                                            .io = &io,
@@ -156,24 +157,28 @@ class TrainingGoldenTest : public ::testing::TestWithParam<const char*> {
       EXPECT_NEAR(outcome.steps[t].gradient_norm, norm, 1e-4 * norm) << "step " << t;
       EXPECT_DOUBLE_EQ(outcome.steps[t].learning_rate, want[t]["learning_rate"].get<double>()) << "step " << t;
     }
-    const auto final_weights = ReadPeftAdapter(GoldenPath(std::string("lora/") + GetParam() + "/final"),
-                                               LoadModelDesc(model_path_)->linear_shapes());
+    const auto final_weights =
+        ReadPeftAdapter(GoldenPath(std::string(GetParam()) + "/final"), LoadModelDesc(model_path_)->linear_shapes());
     ASSERT_TRUE(final_weights.ok()) << final_weights.status();
-    ASSERT_EQ(outcome.weights.pairs().size(), final_weights->pairs().size());
-    for (size_t i = 0; i < final_weights->pairs().size(); ++i) {
-      EXPECT_LE(NormError(outcome.weights.pairs()[i].a, final_weights->pairs()[i].a), 1e-4) << "A " << i;
-      EXPECT_LE(NormError(outcome.weights.pairs()[i].b, final_weights->pairs()[i].b), 1e-4) << "B " << i;
+    ASSERT_EQ(outcome.weights.bypasses().size(), final_weights->bypasses().size());
+    for (size_t i = 0; i < final_weights->bypasses().size(); ++i) {
+      const BypassWeights &got = outcome.weights.bypasses()[i], &peft = final_weights->bypasses()[i];
+      EXPECT_LE(NormError(got.a, peft.a), 1e-4) << "A " << i;
+      EXPECT_LE(NormError(got.b, peft.b), 1e-4) << "B " << i;
+      EXPECT_LE(NormError(got.factor, peft.factor), 1e-4) << "factor " << i;
     }
   }
 
+  // 0 of parameters that the method does not have.
   static double NormError(const Tensor& got, const Tensor& want) {
+    EXPECT_EQ(got.num_elements(), want.num_elements());
     double error = 0, norm = 0;
     for (int64_t i = 0; i < want.num_elements(); ++i) {
       const double difference = static_cast<double>(got.f32()[i]) - want.f32()[i];
       error += difference * difference;
       norm += static_cast<double>(want.f32()[i]) * want.f32()[i];
     }
-    return std::sqrt(error / norm);
+    return norm == 0 ? std::sqrt(error) : std::sqrt(error / norm);
   }
 
   const Golden golden_;
@@ -201,15 +206,18 @@ TEST_P(TrainingGoldenTest, HowTheWorkIsCutAndInterleavedChangesNoBit) {
       EXPECT_DOUBLE_EQ(got.steps[t].loss, want.steps[t].loss) << "step " << t;
       EXPECT_EQ(got.steps[t].gradient_norm, want.steps[t].gradient_norm) << "step " << t;
     }
-    for (size_t i = 0; i < want.weights.pairs().size(); ++i) {
-      const LoraPair &a = got.weights.pairs()[i], &b = want.weights.pairs()[i];
+    for (size_t i = 0; i < want.weights.bypasses().size(); ++i) {
+      const BypassWeights &a = got.weights.bypasses()[i], &b = want.weights.bypasses()[i];
       EXPECT_EQ(std::memcmp(a.a.data(), b.a.data(), b.a.size_bytes()), 0) << i;
       EXPECT_EQ(std::memcmp(a.b.data(), b.b.data(), b.b.size_bytes()), 0) << i;
+      EXPECT_EQ(std::memcmp(a.factor.data(), b.factor.data(), b.factor.size_bytes()), 0) << i;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Adapters, TrainingGoldenTest, ::testing::Values("qv_rank4", "all_rank3"));
+INSTANTIATE_TEST_SUITE_P(Adapters, TrainingGoldenTest,
+                         ::testing::Values("lora/qv_rank4", "lora/all_rank3", "adapters/dora_all", "adapters/ia3",
+                                           "adapters/ia3_all", "adapters/bottleneck"));
 
 }  // namespace
 }  // namespace tandem

@@ -225,9 +225,9 @@ TEST_F(TrainingSourceTest, AJobGoesOnFromWhatAnotherPublished) {
   RunToEnd(source);
   JobSpec spec = Spec("second");
   spec.init_from_adapter = "first";
-  spec.lora = {.rank = 0, .alpha = 0, .target_modules = {}};
+  spec.peft = {.method = std::nullopt, .rank = 0, .alpha = 0, .target_modules = {}};
   const PreparedJob prepared = Prepare(spec);
-  EXPECT_NE(prepared.weights.pairs()[0].b.f32()[0], 0);
+  EXPECT_NE(prepared.weights.bypasses()[0].b.f32()[0], 0);
   Enqueue(source, spec);
   RunToEnd(source);
   EXPECT_EQ(InfoOfJob(2).state, JobState::kSucceeded);
@@ -267,7 +267,7 @@ TEST_F(TrainingSourceTest, NoSequenceOfGrantsChangesAnything) {
     for (const auto& [job, name] : names) {
       const auto written = ReadPeftAdapter((*store_.Acquire(name))->info().path, desc_.linear_shapes());
       ASSERT_TRUE(written.ok()) << written.status();
-      for (const LoraPair& pair : written->pairs()) {
+      for (const BypassWeights& pair : written->bypasses()) {
         for (const Tensor* tensor : {&pair.a, &pair.b}) {
           weights[name].insert(weights[name].end(), tensor->f32(), tensor->f32() + tensor->num_elements());
         }

@@ -53,10 +53,10 @@ TEST(ValidateJobSpec, NamesTheFieldWhatItIsAndWhatItMayBe) {
   EXPECT_EQ(ErrorOf([](S& s) { s.data_name = std::string(300, 'a'); }),
             "data_name is 300 bytes long, want at most 200");
   EXPECT_THAT(ErrorOf([](S& s) { s.init_from_adapter = "a/b"; }), StartsWith("init_from_adapter: adapter name 'a/b'"));
-  EXPECT_EQ(ErrorOf([](S& s) { s.lora.rank = 0; }), "lora: rank is 0, want from 1 to 4096");
-  EXPECT_EQ(ErrorOf([](S& s) { s.lora.rank = 5000; }), "lora: rank is 5000, want from 1 to 4096");
-  EXPECT_EQ(ErrorOf([](S& s) { s.lora.alpha = 0; }), "lora: alpha is 0, want a finite number > 0");
-  EXPECT_EQ(ErrorOf([=](S& s) { s.lora.alpha = inf; }), "lora: alpha is inf, want a finite number > 0");
+  EXPECT_EQ(ErrorOf([](S& s) { s.peft.rank = 0; }), "lora: rank is 0, want from 1 to 4096");
+  EXPECT_EQ(ErrorOf([](S& s) { s.peft.rank = 5000; }), "lora: rank is 5000, want from 1 to 4096");
+  EXPECT_EQ(ErrorOf([](S& s) { s.peft.alpha = 0; }), "lora: alpha is 0, want a finite number > 0");
+  EXPECT_EQ(ErrorOf([=](S& s) { s.peft.alpha = inf; }), "lora: alpha is inf, want a finite number > 0");
   EXPECT_EQ(ErrorOf([](S& s) { s.hyperparameters.epochs = 0; }),
             "hyperparameters.epochs is 0, want above 0, at most 1e+06");
   EXPECT_EQ(ErrorOf([=](S& s) { s.hyperparameters.epochs = nan; }),
@@ -95,14 +95,14 @@ TEST(ValidateJobSpec, EpochsDoNotMatterWhereStepsAreGiven) {
 TEST(ValidateJobSpec, RankAndAlphaMayBeLeftToTheInitialAdapter) {
   JobSpec spec = Valid();
   spec.init_from_adapter = "base";
-  spec.lora.rank = 0;
-  spec.lora.alpha = 0;
+  spec.peft.rank = 0;
+  spec.peft.alpha = 0;
   EXPECT_TRUE(ValidateJobSpec(spec, kMaxContext).ok());
 }
 
 TEST(ValidateJobSpec, AnUnknownTargetModuleIsRefusedWithTheNearest) {
   EXPECT_EQ(ErrorOf([](JobSpec& s) {
-              s.lora.target_modules = {"v_proj", "q_porj"};
+              s.peft.target_modules = {"v_proj", "q_porj"};
             }),
             "lora: target module 'q_porj' is unknown; did you mean 'q_proj'?");
 }

@@ -107,6 +107,11 @@ void CpuBackend::Copy(const TensorView& from, const TensorView& to) {
   });
 }
 
+// On the calling thread, which need not be the one that the pool works for.
+void CpuBackend::UploadFresh(const TensorView& host, const TensorView& to) {
+  std::memcpy(to.data, host.data, to.size_bytes());
+}
+
 void CpuBackend::Zero(const TensorView& x) {
   std::memset(x.data, 0, x.size_bytes());
 }

@@ -29,6 +29,11 @@ class CpuBackend : public Backend {
   void Lora(const TensorView& x, std::span<const LoraSegment> segments, const TensorView& y) override;
   void LoraBackward(const TensorView& x, const TensorView& dy, const LoraSegment& segment,
                     const LoraGradients& gradients, const TensorView& dx) override;
+  void ScaleColumns(std::span<const ScaleSegment> segments, const TensorView& y) override;
+  void ScaleColumnsBackward(const TensorView& x, const TensorView& dy, const ScaleSegment& segment,
+                            const TensorView& dfactor, const TensorView& dx) override;
+  void RowSquares(const Matrix& w, const TensorView& squares) override;
+  void InverseRowNorms(const RowNormArgs& args, const TensorView& inverse) override;
 
   void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) override;
   void GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) override;
@@ -91,6 +96,7 @@ class CpuBackend : public Backend {
   void Copy(const TensorView& from, const TensorView& to) override;
   void Zero(const TensorView& x) override;
   void Upload(const TensorView& host, const TensorView& to) override { Copy(host, to); }
+  void UploadFresh(const TensorView& host, const TensorView& to) override;
   void Download(const TensorView& from, const TensorView& host) override { Copy(from, host); }
 
  private:

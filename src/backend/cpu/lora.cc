@@ -1,5 +1,5 @@
 // The LoRA bypass (Hu et al. 2021): y += scale B (A x), segment by segment, and its gradients. u = A x is computed
-// again in backward: rank is small, and the tape need not hold it.
+// again in backward: rank is small, and the tape need not hold it. A bottleneck has an activation between the two.
 #include <cstring>
 
 #include "backend/cpu/cpu_backend.h"
@@ -26,21 +26,27 @@ void CpuBackend::Lora(const TensorView& x, std::span<const LoraSegment> segments
     const int64_t rank = segment.a->rows();
     const TensorView u = View(Scratch(kScratchLoraU, segment.num_rows * rank), {segment.num_rows, rank});
     Linear(x.Rows(segment.first_row, segment.num_rows), *segment.a, Accumulate::kNo, u);
+    if (segment.activation.has_value()) Activate(*segment.activation, u, u);
     Scale(segment.scale, u);
     Linear(u, *segment.b, Accumulate::kYes, y.Rows(segment.first_row, segment.num_rows));
   }
 }
 
-// With s the scale: dB += s dy^T u, du = s dy B, dA += du^T x, dx += du A. Sums over rows run from the last row up.
+// With s the scale: dB += s dy^T u, du = s dy B, dA += du^T x, dx += du A. Sums over rows run from the last row up. An
+// activation f stands as f(u) in dB and as f'(u) in du.
 void CpuBackend::LoraBackward(const TensorView& x, const TensorView& dy, const LoraSegment& segment,
                               const LoraGradients& gradients, const TensorView& dx) {
   const int64_t rows = x.rows(), rank = segment.a->rows(), in = segment.a->columns(), out = segment.b->rows();
   const int64_t padded = PaddedRank(segment);
-  float* scratch_u = Scratch(kScratchLoraU, rows * (rank + padded));
-  const TensorView u = View(scratch_u, {rows, rank});
+  float* scratch_u = Scratch(kScratchLoraU, rows * (2 * rank + padded));
+  const TensorView u = View(scratch_u, {rows, rank}), raw = View(scratch_u + rows * rank, {rows, rank});
   Linear(x, *segment.a, Accumulate::kNo, u);
+  if (segment.activation.has_value()) {
+    Copy(u, raw);
+    Activate(*segment.activation, u, u);
+  }
   Scale(segment.scale, u);
-  float* padded_u = scratch_u + rows * rank;
+  float* padded_u = raw.f32() + rows * rank;
   PadRows(u.f32(), rows, rank, rank, padded, padded_u);
 
   const int64_t last = rows - 1;
@@ -54,6 +60,7 @@ void CpuBackend::LoraBackward(const TensorView& x, const TensorView& dy, const L
   const TensorView du = View(Scratch(kScratchLoraDu, rows * rank), {rows, rank});
   LinearBackwardInput(dy, *segment.b, Accumulate::kNo, du);
   Scale(segment.scale, du);
+  if (segment.activation.has_value()) ActivateBackward(*segment.activation, raw, du, du);
   const cpu::GemmA du_transposed = {.data = du.f32() + last * rank, .row_stride = 1, .k_stride = -rank};
   const int64_t whole = in / kPanel * kPanel;  // columns of x that whole panels cover
   ForRange(whole, kPanel, [&](int64_t first, int64_t count, int) {

@@ -20,6 +20,28 @@ void PackWide(const T* weight, int64_t rows, int64_t columns, int64_t first, T* 
   }
 }
 
+// Sums of squares, row by row, of a panel [in / kDepth, kRows, kDepth]; in f32, folded into doubles every 256 steps.
+template <int kRows, int kDepth, typename T>
+void PanelSquares(const T* panel, int64_t steps, double (&totals)[kRows]) {
+  constexpr int64_t kFold = 256;
+  for (int64_t begin = 0; begin < steps; begin += kFold) {
+    float sums[kRows] = {};
+    for (int64_t k = begin; k < std::min(steps, begin + kFold); ++k) {
+      const T* at = panel + k * kRows * kDepth;
+      for (int i = 0; i < kRows * kDepth; ++i) {
+        float value;
+        if constexpr (sizeof(T) == 2) {
+          value = Bf16ToF32(at[i]);
+        } else {
+          value = at[i];
+        }
+        sums[i / kDepth] += value * value;
+      }
+    }
+    for (int i = 0; i < kRows; ++i) totals[i] += sums[i];
+  }
+}
+
 DType PackedType(DType dtype) {
   return dtype == DType::kBf16 ? DType::kBf16 : DType::kF32;
 }
@@ -60,6 +82,20 @@ void PackedMatrix::Pack(const TensorView& weight, int64_t first, int64_t count) 
       PackWide(widened.data(), part.rows(), columns_, 0, reinterpret_cast<float*>(packed));
     }
   }
+}
+
+void PackedMatrix::RowSquares(int64_t panel, float* squares) const {
+  double totals[kPanel] = {};
+  const int64_t at = panel * panel_elements();
+  if (layout_ == Layout::kDot) {
+    PanelSquares<kPanel, 2>(static_cast<const uint16_t*>(data()) + at, cpu::DotPairs(columns_), totals);
+  } else if (dtype() == DType::kBf16) {
+    PanelSquares<kPanel, 1>(static_cast<const uint16_t*>(data()) + at, columns_, totals);
+  } else {
+    PanelSquares<kPanel, 1>(static_cast<const float*>(data()) + at, columns_, totals);
+  }
+  const int64_t first = panel * kPanel, count = std::min<int64_t>(kPanel, rows_ - first);
+  for (int64_t i = 0; i < count; ++i) squares[first + i] = static_cast<float>(totals[i]);
 }
 
 }  // namespace tandem

@@ -28,6 +28,9 @@ class PackedMatrix final : public Matrix {
   // Fills panels [first, first + count). `weight` has the matrix's shape and a dtype that packs to its own.
   void Pack(const TensorView& weight, int64_t first, int64_t count);
 
+  // Sums of squares over each row of one panel, to their places in squares [rows].
+  void RowSquares(int64_t panel, float* squares) const;
+
   int64_t rows() const override { return rows_; }
   int64_t columns() const override { return columns_; }
   DType dtype() const override { return storage_.dtype(); }

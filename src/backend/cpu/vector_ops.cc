@@ -53,6 +53,40 @@ void ScaleByTarget(const float* x, const float* weight, float factor, int64_t n,
   });
 }
 
+HWY_INLINE Group UnitOf(const RowScale& scale, int64_t i, int count) {
+  return scale.unit == nullptr ? Splat(1) : LoadN(scale.unit + i, count);
+}
+HWY_INLINE Group CenterOf(const RowScale& scale, int64_t i, int count) {
+  return scale.center == nullptr ? Splat(0) : LoadN(scale.center + i, count);
+}
+
+void ScaleRowTarget(const RowScale& scale, int64_t n, float* y) {
+  ForGroups(n, [&](int64_t i, int count) {
+    Group a = LoadN(y + i, count);
+    const Group f = LoadN(scale.factor + i, count), u = UnitOf(scale, i, count), c = CenterOf(scale, i, count);
+    for (int p = 0; p < kParts; ++p) {
+      a.part[p] = hn::MulAdd(hn::Mul(f.part[p], u.part[p]), hn::Sub(a.part[p], c.part[p]), c.part[p]);
+    }
+    StoreN(a, count, y + i);
+  });
+}
+
+void ScaleRowBackwardTarget(const RowScale& scale, const float* x, const float* dy, int64_t n, float* dfactor,
+                            float* dx) {
+  ForGroups(n, [&](int64_t i, int count) {
+    const Group f = LoadN(scale.factor + i, count), u = UnitOf(scale, i, count), c = CenterOf(scale, i, count);
+    const Group a = LoadN(x + i, count), d = LoadN(dy + i, count);
+    Group sum = LoadN(dfactor + i, count), out;
+    for (int p = 0; p < kParts; ++p) {
+      const auto slope = hn::Mul(d.part[p], u.part[p]);
+      sum.part[p] = hn::MulAdd(slope, hn::Sub(a.part[p], c.part[p]), sum.part[p]);
+      out.part[p] = hn::Mul(slope, f.part[p]);
+    }
+    StoreN(sum, count, dfactor + i);
+    StoreN(out, count, dx + i);
+  });
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tandem::cpu
 HWY_AFTER_NAMESPACE();
@@ -64,6 +98,8 @@ HWY_EXPORT(SumOfSquaresTarget);
 HWY_EXPORT(DotTarget);
 HWY_EXPORT(AddTarget);
 HWY_EXPORT(ScaleByTarget);
+HWY_EXPORT(ScaleRowTarget);
+HWY_EXPORT(ScaleRowBackwardTarget);
 HWY_EXPORT(MaxTarget);
 HWY_EXPORT(ExpShiftedTarget);
 HWY_EXPORT(SoftCapTarget);
@@ -79,6 +115,12 @@ void Add(const float* x, int64_t n, float* y) {
 }
 void ScaleBy(const float* x, const float* weight, float factor, int64_t n, float* y) {
   HWY_DYNAMIC_DISPATCH(ScaleByTarget)(x, weight, factor, n, y);
+}
+void ScaleRow(const RowScale& scale, int64_t n, float* y) {
+  HWY_DYNAMIC_DISPATCH(ScaleRowTarget)(scale, n, y);
+}
+void ScaleRowBackward(const RowScale& scale, const float* x, const float* dy, int64_t n, float* dfactor, float* dx) {
+  HWY_DYNAMIC_DISPATCH(ScaleRowBackwardTarget)(scale, x, dy, n, dfactor, dx);
 }
 float Max(const float* x, int64_t n) {
   return HWY_DYNAMIC_DISPATCH(MaxTarget)(x, n);

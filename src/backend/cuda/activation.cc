@@ -1,11 +1,8 @@
-#include "kernels/activation.h"
-
 #include "backend/cuda/cuda_backend.h"
 
 namespace tandem {
-namespace {
 
-kernels::Activation KindOf(Activation kind) {
+kernels::Activation cuda::KindOf(Activation kind) {
   switch (kind) {
     case Activation::kSilu:
       return kernels::Activation::kSilu;
@@ -19,8 +16,6 @@ kernels::Activation KindOf(Activation kind) {
   return kernels::Activation::kRelu;
 }
 
-}  // namespace
-
 void CudaBackend::Activate(Activation kind, const TensorView& x, const TensorView& y) {
   ActivateMul(kind, x, {}, y);
 }
@@ -31,7 +26,7 @@ void CudaBackend::ActivateBackward(Activation kind, const TensorView& x, const T
 
 void CudaBackend::ActivateMul(Activation kind, const TensorView& gate, const TensorView& up, const TensorView& y) {
   const cuda::Runtime::Op op(runtime_, "Activate");
-  runtime_.Launch(kernels::LaunchActivate, kernels::ActivateArgs{.activation = KindOf(kind),
+  runtime_.Launch(kernels::LaunchActivate, kernels::ActivateArgs{.activation = cuda::KindOf(kind),
                                                                  .type = cuda::TypeOf(y.dtype),
                                                                  .n = y.shape.num_elements(),
                                                                  .x = gate.data,
@@ -42,7 +37,7 @@ void CudaBackend::ActivateMul(Activation kind, const TensorView& gate, const Ten
 void CudaBackend::ActivateMulBackward(Activation kind, const TensorView& gate, const TensorView& up,
                                       const TensorView& dy, const TensorView& dgate, const TensorView& dup) {
   const cuda::Runtime::Op op(runtime_, "ActivateBackward");
-  runtime_.Launch(kernels::LaunchActivateBackward, kernels::ActivateBackwardArgs{.activation = KindOf(kind),
+  runtime_.Launch(kernels::LaunchActivateBackward, kernels::ActivateBackwardArgs{.activation = cuda::KindOf(kind),
                                                                                  .type = cuda::TypeOf(dy.dtype),
                                                                                  .n = dy.shape.num_elements(),
                                                                                  .x = gate.data,

@@ -100,6 +100,10 @@ void CudaBackend::Upload(const TensorView& host, const TensorView& to) {
   });
 }
 
+void CudaBackend::UploadFresh(const TensorView& host, const TensorView& to) {
+  runtime_.UploadBytes(host.data, to.data, to.size_bytes());
+}
+
 void CudaBackend::Download(const TensorView& from, const TensorView& host) {
   const cuda::Runtime::Op op(runtime_, "Download");
   runtime_.FetchBytes(from.data, host.data, host.size_bytes());

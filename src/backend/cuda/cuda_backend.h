@@ -12,6 +12,7 @@
 
 #include "backend/cuda/matmul.h"
 #include "backend/cuda/runtime.h"
+#include "kernels/activation.h"
 #include "kernels/common/types.h"
 #include "kernels/experts.h"
 #include "tandem/backend.h"
@@ -48,6 +49,8 @@ class CudaMatrix final : public Matrix {
 
 namespace cuda {
 
+kernels::Activation KindOf(Activation kind);  // activation.cc
+
 inline kernels::Type TypeOf(DType dtype) {
   return dtype == DType::kF32 ? kernels::Type::kF32 : kernels::Type::kBf16;
 }
@@ -70,6 +73,7 @@ class CudaBackend final : public Backend {
   void Copy(const TensorView& from, const TensorView& to) override;
   void Zero(const TensorView& x) override;
   void Upload(const TensorView& host, const TensorView& to) override;
+  void UploadFresh(const TensorView& host, const TensorView& to) override;
   void Download(const TensorView& from, const TensorView& host) override;
   bool runs_ahead() const override { return true; }
   void EndStep() override { runtime_.EndStep(); }
@@ -90,6 +94,12 @@ class CudaBackend final : public Backend {
   void Lora(const TensorView& x, std::span<const LoraSegment> segments, const TensorView& y) override;
   void LoraBackward(const TensorView& x, const TensorView& dy, const LoraSegment& segment,
                     const LoraGradients& gradients, const TensorView& dx) override;
+  // column_scale.cc
+  void ScaleColumns(std::span<const ScaleSegment> segments, const TensorView& y) override;
+  void ScaleColumnsBackward(const TensorView& x, const TensorView& dy, const ScaleSegment& segment,
+                            const TensorView& dfactor, const TensorView& dx) override;
+  void RowSquares(const Matrix& w, const TensorView& squares) override;
+  void InverseRowNorms(const RowNormArgs& args, const TensorView& inverse) override;
   // embedding.cc
   void Embedding(std::span<const int32_t> ids, const Matrix& table, const TensorView& x) override;
   void GatherRows(const TensorView& x, std::span<const int32_t> rows, const TensorView& y) override;

@@ -1,4 +1,5 @@
 // The LoRA bypass (Hu et al. 2021): y += scale B (A x), all segments of a call in two launches, and its gradients.
+#include "kernels/lora/activate.h"
 #include "kernels/lora/forward.h"
 #include "kernels/lora/gradient.h"
 
@@ -15,6 +16,7 @@ struct LoraTables {
   std::vector<kernels::LoraSegment> segments;
   std::vector<kernels::LoraItem> items;
   int max_rank = 0;
+  bool activated = false;  // any of them
 };
 
 LoraTables TablesOf(std::span<const LoraSegment> segments) {
@@ -28,7 +30,10 @@ LoraTables TablesOf(std::span<const LoraSegment> segments) {
     tables.segments.push_back({.a = CudaMatrix::Of(*segment.a).f32(),
                                .b = CudaMatrix::Of(*segment.b).f32(),
                                .scale = segment.scale,
-                               .rank = static_cast<int>(segment.a->rows())});
+                               .rank = static_cast<int>(segment.a->rows()),
+                               .activated = segment.activation.has_value(),
+                               .activation = cuda::KindOf(segment.activation.value_or(Activation::kSilu))});
+    tables.activated |= segment.activation.has_value();
     for (int row = 0; row < segment.num_rows; row += item_rows) {
       tables.items.push_back({.segment = number,
                               .first_row = segment.first_row + row,
@@ -54,15 +59,35 @@ kernels::LoraWork WorkOf(cuda::Runtime& runtime, const LoraTables& tables, const
           .slices = slices};
 }
 
+float* RoomForU(cuda::Runtime& runtime, const kernels::LoraWork& work) {
+  return runtime.Scratch<float>(work.slices * work.rows * kernels::RankStride(work.max_rank));
+}
+
+// u becomes f(u) and du f'(u) du, both in one slice.
+void ActivateU(cuda::Runtime& runtime, kernels::LoraWork& u, kernels::LoraWork* du) {
+  kernels::LoraActivateArgs args = {.work = u};
+  u.slices = 1;
+  u.u = args.v = RoomForU(runtime, u);
+  if (du != nullptr) {
+    args.du = du->u;
+    args.du_slices = du->slices;
+    du->slices = 1;
+    du->u = args.dv = RoomForU(runtime, *du);
+  }
+  runtime.Launch(kernels::LaunchLoraActivate, args);
+}
+
 }  // namespace
 
 void CudaBackend::Lora(const TensorView& x, std::span<const LoraSegment> segments, const TensorView& y) {
   if (segments.empty()) return;
   const cuda::Runtime::Op op(runtime_, "Lora");
   const int64_t in = x.shape[1];
-  const kernels::LoraWork work = WorkOf(runtime_, TablesOf(segments), x, in);
+  const LoraTables tables = TablesOf(segments);
+  kernels::LoraWork work = WorkOf(runtime_, tables, x, in);
   runtime_.Launch(kernels::LaunchLoraShrink,
                   kernels::LoraShrinkArgs{.work = work, .by = kernels::LoraPair::kA, .x = x.data, .width = in});
+  if (tables.activated) ActivateU(runtime_, work, nullptr);
   runtime_.Launch(kernels::LaunchLoraExpand,
                   kernels::LoraExpandArgs{.work = work, .by = kernels::LoraPair::kB, .y = y.data, .width = y.shape[1]});
 }
@@ -77,15 +102,16 @@ void CudaBackend::LoraBackward(const TensorView& x, const TensorView& dy, const 
   whole.first_row = 0;
   whole.num_rows = static_cast<int>(x.rows());
   const LoraTables tables = TablesOf({&whole, 1});
-  const kernels::LoraWork u = WorkOf(runtime_, tables, x, in);
+  kernels::LoraWork u = WorkOf(runtime_, tables, x, in);
   kernels::LoraWork du = u;
   du.slices = kernels::LoraSlices(u.type, out);
-  du.u = runtime_.Scratch<float>(du.slices * du.rows * kernels::RankStride(du.max_rank));
+  du.u = RoomForU(runtime_, du);
   runtime_.Launch(kernels::LaunchLoraShrink,
                   kernels::LoraShrinkArgs{.work = u, .by = LoraPair::kA, .x = x.data, .width = in});
   runtime_.Launch(kernels::LaunchLoraShrink,
                   kernels::LoraShrinkArgs{.work = du, .by = LoraPair::kB, .x = dy.data, .width = out});
 
+  if (tables.activated) ActivateU(runtime_, u, &du);
   kernels::LoraGradientArgs gradient = {.work = u,
                                         .of = LoraPair::kB,
                                         .z = dy.data,

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/escaping.h"
+#include "adapter/adapter_weights.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "serve/core/validate.h"
@@ -14,6 +16,19 @@ namespace {
 constexpr int kMaxInt = std::numeric_limits<int>::max();
 constexpr size_t kMaxKeyBytes = 256;
 
+absl::Status CheckMeaning(const PeftInput& peft) {
+  if (peft.rank.has_value()) {
+    const bool bottleneck = peft.method == PeftMethod::kBottleneck;
+    RETURN_IF_ERROR(CheckRange(bottleneck ? "bottleneck.width" : "lora.rank", *peft.rank, 1, kMaxInt));
+  }
+  if (peft.alpha == 0.0) return absl::InvalidArgumentError("lora.alpha is 0, want more than 0");
+  if (peft.dropout.value_or(0) != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("lora.dropout is ", *peft.dropout, ", want 0: Tandem trains without dropout"));
+  }
+  return absl::OkStatus();
+}
+
 // In a JobSpec a rank or alpha of 0 stands for that of init_from_adapter, max_steps of 0 for epochs: a client that says
 // 0 means neither.
 absl::Status CheckMeaning(const JobInput& input) {
@@ -21,8 +36,7 @@ absl::Status CheckMeaning(const JobInput& input) {
     return absl::InvalidArgumentError("epochs and max_steps are both set, want one of them");
   }
   if (input.max_steps.has_value()) RETURN_IF_ERROR(CheckRange("max_steps", *input.max_steps, 1, kMaxInt));
-  if (input.rank.has_value()) RETURN_IF_ERROR(CheckRange("lora.rank", *input.rank, 1, kMaxInt));
-  if (input.alpha == 0.0) return absl::InvalidArgumentError("lora.alpha is 0, want more than 0");
+  RETURN_IF_ERROR(CheckMeaning(input.peft));
   if (input.idempotency_key.size() > kMaxKeyBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("idempotency_key has ", input.idempotency_key.size(), " bytes, want at most ", kMaxKeyBytes));
@@ -30,13 +44,22 @@ absl::Status CheckMeaning(const JobInput& input) {
   return absl::OkStatus();
 }
 
-LoraConfig BuildLora(JobInput& input) {
-  LoraConfig lora;
-  const bool inherits = !input.init_from_adapter.empty();
-  lora.rank = input.rank.value_or(inherits ? 0 : lora.rank);
-  lora.alpha = input.alpha.value_or(inherits ? 0 : 2.0 * lora.rank);
-  lora.target_modules = std::move(input.target_modules);
-  return lora;
+absl::StatusOr<PeftOptions> BuildPeft(PeftInput& input, bool inherits) {
+  PeftOptions peft;
+  if (input.method.has_value() || inherits) peft.method = input.method;
+  peft.rank = input.rank.value_or(inherits ? 0 : peft.rank);
+  peft.alpha = input.alpha.value_or(inherits ? 0 : 2.0 * peft.rank);
+  peft.rank_stabilized = input.rank_stabilized;
+  peft.target_modules = std::move(input.target_modules);
+  peft.feedforward_modules = std::move(input.feedforward_modules);
+  if (input.activation.has_value()) {
+    peft.activation = ParseActivation(*input.activation);
+    if (!peft.activation.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("bottleneck.activation is '", absl::CHexEscape(*input.activation),
+                                                     "', want ", std::string(kActivationNames)));
+    }
+  }
+  return peft;
 }
 
 Hyperparameters BuildHyperparameters(const JobInput& input, int max_context) {
@@ -86,7 +109,7 @@ absl::Status FillData(JobInput& input, size_t max_data_bytes, JobSpec& spec) {
 absl::StatusOr<JobSpec> BuildJobSpec(JobInput input, int max_context, size_t max_data_bytes) {
   RETURN_IF_ERROR(CheckMeaning(input));
   JobSpec spec;
-  spec.lora = BuildLora(input);
+  ASSIGN_OR_RETURN(spec.peft, BuildPeft(input.peft, !input.init_from_adapter.empty()));
   spec.hyperparameters = BuildHyperparameters(input, max_context);
   spec.publish_every_steps = input.publish_every_steps.value_or(spec.publish_every_steps);
   RETURN_IF_ERROR(FillData(input, max_data_bytes, spec));

@@ -20,6 +20,17 @@ struct DataFile {  // on the daemon's machine
   std::string path;
 };
 
+// With init_from_adapter an unset field is that adapter's.
+struct PeftInput {
+  std::optional<PeftMethod> method;  // default LoRA
+  std::optional<int> rank;
+  std::optional<double> alpha;  // default: twice the rank
+  std::optional<double> dropout;
+  std::optional<bool> rank_stabilized;
+  std::optional<std::string> activation;
+  std::vector<std::string> target_modules, feedforward_modules;
+};
+
 // What a client may say; unset fields take the defaults of tandem/job.h.
 struct JobInput {
   std::string adapter;
@@ -29,9 +40,7 @@ struct JobInput {
   std::optional<int> publish_every_steps;
   std::string idempotency_key;
 
-  std::optional<int> rank;
-  std::optional<double> alpha;  // default: twice the rank; as rank, that of init_from_adapter where there is one
-  std::vector<std::string> target_modules;
+  PeftInput peft;
 
   std::optional<double> epochs;
   std::optional<int> max_steps;  // not beside epochs

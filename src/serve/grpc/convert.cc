@@ -241,6 +241,41 @@ absl::StatusOr<EmbeddingInput> FromProto(v1::EmbedRequest& request) {
   return input;
 }
 
+namespace {
+
+PeftInput FromProto(const v1::Peft& proto) {
+  PeftInput peft;
+  const auto modules = [](const auto& from, std::vector<std::string>& to) { to.assign(from.begin(), from.end()); };
+  switch (proto.method_case()) {
+    case v1::Peft::METHOD_NOT_SET:
+      break;
+    case v1::Peft::kLora: {
+      const v1::Lora& lora = proto.lora();
+      if (lora.has_use_dora()) peft.method = lora.use_dora() ? PeftMethod::kDora : PeftMethod::kLora;
+      if (lora.has_rank()) peft.rank = lora.rank();
+      if (lora.has_alpha()) peft.alpha = lora.alpha();
+      if (lora.has_use_rslora()) peft.rank_stabilized = lora.use_rslora();
+      if (lora.has_dropout()) peft.dropout = lora.dropout();
+      modules(lora.target_modules(), peft.target_modules);
+      break;
+    }
+    case v1::Peft::kIa3:
+      peft.method = PeftMethod::kIa3;
+      modules(proto.ia3().target_modules(), peft.target_modules);
+      modules(proto.ia3().feedforward_modules(), peft.feedforward_modules);
+      break;
+    case v1::Peft::kBottleneck:
+      peft.method = PeftMethod::kBottleneck;
+      if (proto.bottleneck().has_width()) peft.rank = proto.bottleneck().width();
+      if (proto.bottleneck().has_activation()) peft.activation = proto.bottleneck().activation();
+      modules(proto.bottleneck().target_modules(), peft.target_modules);
+      break;
+  }
+  return peft;
+}
+
+}  // namespace
+
 absl::StatusOr<JobInput> FromProto(v1::CreateJobRequest& request) {
   JobInput input;
   input.adapter = std::move(*request.mutable_adapter());
@@ -251,10 +286,7 @@ absl::StatusOr<JobInput> FromProto(v1::CreateJobRequest& request) {
   input.init_from_adapter = std::move(*request.mutable_init_from_adapter());
   if (request.has_publish_every_steps()) input.publish_every_steps = request.publish_every_steps();
   input.idempotency_key = std::move(*request.mutable_idempotency_key());
-  const v1::Lora& lora = request.peft().lora();
-  if (lora.has_rank()) input.rank = lora.rank();
-  if (lora.has_alpha()) input.alpha = lora.alpha();
-  input.target_modules.assign(lora.target_modules().begin(), lora.target_modules().end());
+  input.peft = FromProto(request.peft());
   RETURN_IF_ERROR(FillHyperparameters(request.hyperparameters(), input));
   return input;
 }
@@ -318,6 +350,7 @@ v1::Adapter ToProto(const AdapterInfo& adapter) {
   v1::Adapter proto;
   proto.set_name(adapter.name);
   proto.set_generation(adapter.generation);
+  proto.set_method(std::string(Name(adapter.method)));
   proto.set_rank(adapter.rank);
   proto.set_alpha(adapter.alpha);
   for (const std::string& module : adapter.target_modules) proto.add_target_modules(module);

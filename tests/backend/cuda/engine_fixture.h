@@ -61,7 +61,7 @@ class CudaEngineTest : public testing::Test {
     for (int i = 0; i < 2; ++i) {
       spec.data += absl::StrCat("{\"prompt\": \"The ", i, ". word is\", \"completion\": \" ahoy\"}\n");
     }
-    spec.lora = {.rank = 4, .alpha = 8, .target_modules = {"q_proj", "down_proj"}};
+    spec.peft = {.rank = 4, .alpha = 8, .target_modules = {"q_proj", "down_proj"}};
     spec.hyperparameters.max_steps = steps;
     spec.hyperparameters.max_length = 64;
     spec.hyperparameters.gradient_accumulation = 2;

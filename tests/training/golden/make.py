@@ -106,7 +106,7 @@ def completion_case(tokenizer, prompt, completion):
 
 
 def adamw_case():
-    """Six steps whose gradients lora_trainer_test.cc makes up the same way; some norms are clipped and some are not."""
+    """Six steps whose gradients adapter_trainer_test.cc makes up the same way; some norms are clipped and some are not."""
     steps, warmup, learning_rate, decay, max_norm, num_tokens = 6, 2, 0.05, 0.1, 1.0, 5
     a = torch.nn.Parameter(torch.tensor([(i * 5 % 7 - 3) / 8 for i in range(6)]).reshape(2, 3))
     b = torch.nn.Parameter(torch.tensor([(i * 3 % 5 - 2) / 8 for i in range(8)]).reshape(4, 2))

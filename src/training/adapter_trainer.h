@@ -1,5 +1,5 @@
-// The trainable state of one job, on the device: LoRA parameters in f32, their gradients, AdamW's moments, and the
-// working copy that the model runs with.
+// The trainable state of one job, on the device: its adapter's parameters in f32, their gradients, AdamW's moments, and
+// the working copy that the model runs with.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "adapter/adapter_store.h"
-#include "adapter/lora.h"
+#include "adapter/adapter_weights.h"
 #include "backend/device_tensor.h"
 #include "model/tape.h"
 #include "tandem/backend.h"
@@ -17,16 +17,16 @@
 namespace tandem {
 
 // Step thread only.
-class LoraTrainer {
+class AdapterTrainer {
  public:
-  // Starts from `weights` and registers the working copy; backend and store are borrowed.
-  LoraTrainer(const LoraWeights& weights, Backend* backend, AdapterStore* store);
-  LoraTrainer(const LoraTrainer&) = delete;
-  LoraTrainer& operator=(const LoraTrainer&) = delete;
-  ~LoraTrainer();
+  // Starts from `weights`, magnitudes included, and registers the working copy; backend and store are borrowed.
+  AdapterTrainer(const AdapterWeights& weights, Backend* backend, AdapterStore* store);
+  AdapterTrainer(const AdapterTrainer&) = delete;
+  AdapterTrainer& operator=(const AdapterTrainer&) = delete;
+  ~AdapterTrainer();
 
   // The parameters now. An error is the device's.
-  absl::StatusOr<LoraWeights> Snapshot() const;
+  absl::StatusOr<AdapterWeights> Snapshot() const;
   AdapterRef adapter() const { return adapter_; }
   // [num_layers] where backward adds the gradients of the sum of all losses. Valid as long as this is.
   const std::vector<LayerGradients>& gradients() const { return gradients_; }
@@ -48,15 +48,15 @@ class LoraTrainer {
 
   const Parameter& Add(const Tensor& value);
 
-  const LoraSpec spec_;
+  const PeftSpec spec_;
   Backend* const backend_;
   AdapterStore* const store_;
   const AdapterRef adapter_;
-  std::vector<Parameter> parameters_;       // A and B of each pair
+  std::vector<Parameter> parameters_;       // of each bypass those that its method has
   std::vector<TrainedTensor> all_tensors_;  // parameters_, as the optimizer takes them
   std::vector<TensorView> all_gradients_;
-  DeviceTensor clip_scale_;       // [1], of the step
-  std::vector<LoraViews> pairs_;  // the values of parameters_
+  DeviceTensor clip_scale_;            // [1], of the step
+  std::vector<BypassViews> bypasses_;  // the values of parameters_
   std::vector<LayerGradients> gradients_;
   int num_steps_ = 0;
   double norm_ = 0;  // below 0: in flight, the backend will write it

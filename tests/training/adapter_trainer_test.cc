@@ -1,4 +1,4 @@
-#include "training/lora_trainer.h"
+#include "training/adapter_trainer.h"
 
 #include <cmath>
 #include <limits>
@@ -26,21 +26,21 @@ std::vector<float> Values(const TensorView& view) {
   return {view.f32(), view.f32() + view.shape.num_elements()};
 }
 
-class LoraTrainerTest : public ::testing::Test {
+class AdapterTrainerTest : public ::testing::Test {
  protected:
   // A pair on q_proj of layer 1 with A[i] = (i * 5 % 7 - 3) / 8 and B[i] = (i * 3 % 5 - 2) / 8.
-  LoraWeights MakeWeights() const {
-    std::vector<LoraPair> pairs;
+  AdapterWeights MakeWeights() const {
+    std::vector<BypassWeights> pairs;
     pairs.push_back({.linear = LinearKind::kQProj,
                      .layer = 1,
                      .a = Tensor::Zeros(DType::kF32, {2, 3}),
                      .b = Tensor::Zeros(DType::kF32, {4, 2})});
     for (int i = 0; i < 6; ++i) pairs[0].a.f32()[i] = static_cast<float>(i * 5 % 7 - 3) / 8;
     for (int i = 0; i < 8; ++i) pairs[0].b.f32()[i] = static_cast<float>(i * 3 % 5 - 2) / 8;
-    return LoraWeights({.rank = 2, .alpha = 4, .targets = {LinearKind::kQProj}}, std::move(pairs));
+    return AdapterWeights({.rank = 2, .alpha = 4, .targets = {LinearKind::kQProj}}, std::move(pairs));
   }
 
-  static const LoraGradients& GradientsOf(const LoraTrainer& trainer) {
+  static const BypassGradients& GradientsOf(const AdapterTrainer& trainer) {
     return trainer.gradients()[1].linears[static_cast<int>(LinearKind::kQProj)];
   }
 
@@ -49,8 +49,8 @@ class LoraTrainerTest : public ::testing::Test {
   }
 
   // What the model computes with: W of the working copy's A, read back through x = identity.
-  std::vector<float> WorkingA(const LoraTrainer& trainer) const {
-    const AdapterPair* pair = store_.Find(trainer.adapter())->Find(1, LinearKind::kQProj);
+  std::vector<float> WorkingA(const AdapterTrainer& trainer) const {
+    const AdapterBypass* pair = store_.Find(trainer.adapter())->Find(1, LinearKind::kQProj);
     Tensor x = Tensor::Zeros(DType::kF32, {3, 3});
     for (int i = 0; i < 3; ++i) x.f32()[4 * i] = 1;
     const Tensor y = Tensor::Empty(DType::kF32, {3, 2});
@@ -65,7 +65,7 @@ class LoraTrainerTest : public ::testing::Test {
 };
 
 // golden/adamw.json is torch's: clip_grad_norm_, then AdamW, over gradients that are a function of step and index.
-TEST_F(LoraTrainerTest, StepsEqualTorch) {
+TEST_F(AdapterTrainerTest, StepsEqualTorch) {
   const auto text = ReadFile(std::string(TANDEM_SOURCE_DIR) + "/tests/training/golden/adamw.json");
   ASSERT_TRUE(text.ok()) << text.status();
   const Json golden = *ParseJson(*text);
@@ -76,8 +76,8 @@ TEST_F(LoraTrainerTest, StepsEqualTorch) {
   h.weight_decay = golden["weight_decay"].get<double>();
   h.max_grad_norm = golden["max_grad_norm"].get<double>();
   const Schedule schedule(h, 1);
-  LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
-  const LoraGradients& gradients = GradientsOf(trainer);
+  AdapterTrainer trainer(MakeWeights(), backend_.get(), &store_);
+  const BypassGradients& gradients = GradientsOf(trainer);
   for (int t = 0; t < h.max_steps; ++t) {
     // In two parts, as two units of backward would.
     for (int part = 0; part < 2; ++part) {
@@ -94,13 +94,13 @@ TEST_F(LoraTrainerTest, StepsEqualTorch) {
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i].get<double>(), 2e-7) << i;
   };
-  near(Values(trainer.Snapshot()->pairs()[0].a.view()), golden["a"]);
-  near(Values(trainer.Snapshot()->pairs()[0].b.view()), golden["b"]);
+  near(Values(trainer.Snapshot()->bypasses()[0].a.view()), golden["a"]);
+  near(Values(trainer.Snapshot()->bypasses()[0].b.view()), golden["b"]);
 }
 
-TEST_F(LoraTrainerTest, GradientsStartAtZeroAndAreZeroAfterAStep) {
-  LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
-  const LoraGradients& gradients = GradientsOf(trainer);
+TEST_F(AdapterTrainerTest, GradientsStartAtZeroAndAreZeroAfterAStep) {
+  AdapterTrainer trainer(MakeWeights(), backend_.get(), &store_);
+  const BypassGradients& gradients = GradientsOf(trainer);
   EXPECT_EQ(Values(gradients.da), std::vector<float>(6, 0));
   Fill(gradients.da, 1);
   Fill(gradients.db, 1);
@@ -109,46 +109,46 @@ TEST_F(LoraTrainerTest, GradientsStartAtZeroAndAreZeroAfterAStep) {
   EXPECT_EQ(Values(gradients.db), std::vector<float>(8, 0));
 }
 
-TEST_F(LoraTrainerTest, TheNormIsOfTheMeanOverTokens) {
-  LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
+TEST_F(AdapterTrainerTest, TheNormIsOfTheMeanOverTokens) {
+  AdapterTrainer trainer(MakeWeights(), backend_.get(), &store_);
   Fill(GradientsOf(trainer).da, 2);
   Fill(GradientsOf(trainer).db, 2);
   trainer.Step({}, 0.1, 8);
   EXPECT_NEAR(*trainer.norm(), 0.25 * std::sqrt(14.0), 1e-6);
 }
 
-TEST_F(LoraTrainerTest, ANormThatIsNotFiniteChangesNothing) {
+TEST_F(AdapterTrainerTest, ANormThatIsNotFiniteChangesNothing) {
   for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-    LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
+    AdapterTrainer trainer(MakeWeights(), backend_.get(), &store_);
     GradientsOf(trainer).da.f32()[3] = bad;
     trainer.Step({}, 0.1, 1);
     EXPECT_FALSE(std::isfinite(*trainer.norm()));
-    EXPECT_EQ(Values(trainer.Snapshot()->pairs()[0].a.view()), Values(MakeWeights().pairs()[0].a.view()));
-    EXPECT_EQ(Values(trainer.Snapshot()->pairs()[0].b.view()), Values(MakeWeights().pairs()[0].b.view()));
+    EXPECT_EQ(Values(trainer.Snapshot()->bypasses()[0].a.view()), Values(MakeWeights().bypasses()[0].a.view()));
+    EXPECT_EQ(Values(trainer.Snapshot()->bypasses()[0].b.view()), Values(MakeWeights().bypasses()[0].b.view()));
   }
 }
 
-TEST_F(LoraTrainerTest, TheWorkingCopyFollowsEachStep) {
-  LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
-  EXPECT_THAT(WorkingA(trainer), Pointwise(FloatEq(), Values(MakeWeights().pairs()[0].a.view())));
+TEST_F(AdapterTrainerTest, TheWorkingCopyFollowsEachStep) {
+  AdapterTrainer trainer(MakeWeights(), backend_.get(), &store_);
+  EXPECT_THAT(WorkingA(trainer), Pointwise(FloatEq(), Values(MakeWeights().bypasses()[0].a.view())));
   Fill(GradientsOf(trainer).da, 1);
   trainer.Step({}, 0.1, 1);
-  EXPECT_THAT(WorkingA(trainer), Pointwise(FloatEq(), Values(trainer.Snapshot()->pairs()[0].a.view())));
-  EXPECT_NE(Values(trainer.Snapshot()->pairs()[0].a.view()), Values(MakeWeights().pairs()[0].a.view()));
+  EXPECT_THAT(WorkingA(trainer), Pointwise(FloatEq(), Values(trainer.Snapshot()->bypasses()[0].a.view())));
+  EXPECT_NE(Values(trainer.Snapshot()->bypasses()[0].a.view()), Values(MakeWeights().bypasses()[0].a.view()));
 }
 
-TEST_F(LoraTrainerTest, LinearsWithoutABypassHaveNoGradients) {
-  const LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
+TEST_F(AdapterTrainerTest, LinearsWithoutABypassHaveNoGradients) {
+  const AdapterTrainer trainer(MakeWeights(), backend_.get(), &store_);
   ASSERT_EQ(trainer.gradients().size(), 3u);
   EXPECT_EQ(trainer.gradients()[0].linears[0].da.data, nullptr);
   EXPECT_EQ(trainer.gradients()[1].linears[static_cast<int>(LinearKind::kKProj)].db.data, nullptr);
   EXPECT_EQ(trainer.lowest_layer(), 1);
 }
 
-TEST_F(LoraTrainerTest, ItsEndRemovesTheWorkingCopy) {
+TEST_F(AdapterTrainerTest, ItsEndRemovesTheWorkingCopy) {
   AdapterRef adapter;
   {
-    const LoraTrainer trainer(MakeWeights(), backend_.get(), &store_);
+    const AdapterTrainer trainer(MakeWeights(), backend_.get(), &store_);
     adapter = trainer.adapter();
     EXPECT_NE(store_.Find(adapter), nullptr);
   }
