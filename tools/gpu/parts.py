@@ -51,7 +51,7 @@ def operations(context):
 def end_to_end(context):
     if context.emulated:  # what that is fast enough for
         return {"tests": google_test(context, "cuda_end_to_end_test",
-                                     "--gtest_filter=CudaEngineTest.*:LostDeviceTest.*:*ShortPrompt*:*OneSample*/qv_rank4")}
+                                     "--gtest_filter=CudaEngineTest.*:LostDeviceTest.*:*ShortPrompt*:*OneSample*qv_rank4:*OneSample*adapters_*")}
     return {"tests": google_test(context, "cuda_device_test")}
 
 
