@@ -68,8 +68,8 @@ inline StepResult RunFakeModel(const Batch& batch) {
     result.losses.push_back(loss);
   }
   for (const BackwardUnit& unit : batch.backward) {
-    for (const LoraGradients& gradients : unit.tape->gradients()[unit.layer].linears) {
-      for (const TensorView& view : {gradients.da, gradients.db}) {
+    for (const BypassGradients& gradients : unit.tape->gradients()[unit.layer].linears) {
+      for (const TensorView& view : {gradients.da, gradients.db, gradients.dfactor}) {
         for (int64_t i = 0; view.data != nullptr && i < view.shape.num_elements(); ++i) {
           view.f32()[i] += 0.01f * static_cast<float>(unit.window.num_rows() * (1 + i % 3) - unit.layer);
         }
