@@ -135,11 +135,22 @@ void Engine::StepLoop() {
 // After this nothing runs: what is posted later finds the engine draining.
 void Engine::EndAll(const absl::Status& why) {
   LOG_ERROR("{}", std::string(why.message()));
-  draining_.store(true);
+  RefuseWork(why.message());
   training_->FailAll(why);
   inference_->AbortAll(why);
   const absl::MutexLock lock(&status_mutex_);
   failure_ = why;
+}
+
+void Engine::RefuseWork(std::string_view reason) {
+  const absl::MutexLock lock(&status_mutex_);
+  if (!draining_.load()) drain_reason_ = std::string(reason);
+  draining_.store(true);
+}
+
+absl::Status Engine::Draining() const {
+  const absl::MutexLock lock(&status_mutex_);
+  return absl::UnavailableError(drain_reason_);
 }
 
 absl::Status Engine::failure() const {
@@ -161,8 +172,7 @@ bool Engine::RunOnStepThread(const std::function<void()>& command) {
 
 void Engine::Drain(absl::Duration grace, std::string_view reason) {
   const absl::Time deadline = absl::Now() + grace;
-  drain_reason_ = std::string(reason);
-  draining_.store(true);
+  RefuseWork(reason);
   RunOnStepThread([this] { training_->FailAll(Draining()); });
   // Asked on the step thread, so that requests posted before draining_ was set count.
   bool idle = false;
@@ -170,7 +180,8 @@ void Engine::Drain(absl::Duration grace, std::string_view reason) {
     absl::SleepFor(std::min(kIdlePoll, deadline - absl::Now()));
   }
   RunOnStepThread([this] {
-    inference_->AbortAll(absl::UnavailableError(absl::StrCat(drain_reason_, " and the request had no time left")));
+    inference_->AbortAll(
+        absl::UnavailableError(absl::StrCat(Draining().message(), " and the request had no time left")));
   });
   commands_.Close();
   if (step_thread_.joinable()) step_thread_.join();

@@ -92,7 +92,9 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
 
  private:
   Engine(const EngineOptions& options, std::unique_ptr<Backend> backend);
-  absl::Status Draining() const { return absl::UnavailableError(drain_reason_); }
+  // From now on; where it is refused already, the first reason stays.
+  void RefuseWork(std::string_view reason);
+  absl::Status Draining() const;  // that work is refused, and why
   absl::Status Load();
   absl::Status LoadAdapters();
   void CreateTraining();
@@ -140,7 +142,6 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::unique_ptr<Scheduler> scheduler_;
 
   CommandQueue commands_;
-  std::string drain_reason_ = "the daemon is shutting down";  // constant once draining_ is set
   std::atomic<bool> draining_{false};
   std::atomic<bool> arrived_{false};                       // a request was posted since the step began
   bool outlier_logged_ = false, forced_reported_ = false;  // step thread only
@@ -148,6 +149,7 @@ class Engine final : public InferenceApi, public FineTuningApi, public AdapterAp
   std::thread step_thread_;
 
   mutable absl::Mutex status_mutex_;
+  std::string drain_reason_ ABSL_GUARDED_BY(status_mutex_) = "the daemon is shutting down";
   absl::Status failure_ ABSL_GUARDED_BY(status_mutex_);
   EngineStatus status_ ABSL_GUARDED_BY(status_mutex_);  // as of the last step
   TokenRate inference_rate_ ABSL_GUARDED_BY(status_mutex_);

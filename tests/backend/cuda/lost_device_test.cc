@@ -27,8 +27,10 @@ TEST_F(LostDeviceTest, EndsEverythingWithItsReasonAndIsReported) {
   GenerateRequest late;
   late.prompt = {1};
   late.stop.max_tokens = 1;
-  EXPECT_EQ(engine_->Generate(std::move(late), std::make_shared<RecordingGeneration>()).code(),
-            absl::StatusCode::kUnavailable);
+  const absl::Status lost = absl::UnavailableError("the device is lost; the daemon has to start anew");
+  EXPECT_EQ(engine_->Generate(late, std::make_shared<RecordingGeneration>()), lost);
+  engine_->Drain(absl::ZeroDuration(), "the daemon is shutting down");
+  EXPECT_EQ(engine_->Generate(late, std::make_shared<RecordingGeneration>()), lost) << "the first reason stays";
 }
 
 }  // namespace
