@@ -17,35 +17,38 @@ constexpr int kShrinkWarps = 8, kShrinkThreads = kShrinkWarps * kWarpSize;
 constexpr int kExpandWarps = 4, kExpandThreads = kExpandWarps * kWarpSize;
 constexpr int kExpandColumns = 64;  // of a warp
 
-template <LoraPair kPair>
-__device__ __forceinline__ const float* MatrixOf(const LoraSegment& segment) {
-  return kPair == LoraPair::kA ? segment.a : segment.b;
+template <typename T, LoraPair kPair>
+__device__ __forceinline__ const T* MatrixOf(const LoraSegment& segment) {
+  return static_cast<const T*>(kPair == LoraPair::kA ? segment.a : segment.b);
+}
+
+// Two bf16 that do not lie side by side.
+__device__ __forceinline__ uint32_t Pair(bf16 low, bf16 high) {
+  return static_cast<uint32_t>(__bfloat16_as_ushort(low)) | static_cast<uint32_t>(__bfloat16_as_ushort(high)) << 16;
 }
 
 // Parameters k .. k + 7 of rank r, as four pairs of bf16.
 template <LoraPair kBy>
 __device__ __forceinline__ void LoadParameters(const LoraSegment& segment, int r, int64_t k, int64_t width,
                                                uint32_t (&pairs)[4]) {
-  float w[8];
+  const bf16* matrix = MatrixOf<bf16, kBy>(segment);
   if constexpr (kBy == LoraPair::kA) {
-    const float* from = segment.a + r * width + k;
-    float part[2][4];
-    Load(from, part[0]);
-    Load(from + 4, part[1]);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) w[i] = part[i / 4][i % 4];
+    const uint4 raw = LoadVector(matrix + r * width + k).raw;
+    pairs[0] = raw.x;
+    pairs[1] = raw.y;
+    pairs[2] = raw.z;
+    pairs[3] = raw.w;
   } else {
+    const bf16* from = matrix + k * segment.rank + r;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) w[i] = segment.b[(k + i) * segment.rank + r];
+    for (int i = 0; i < 4; ++i) pairs[i] = Pair(from[2 * i * segment.rank], from[(2 * i + 1) * segment.rank]);
   }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) pairs[i] = PackBf16(w[2 * i], w[2 * i + 1]);
 }
 
 // A block has one item, one slice of the width and kRankTiles * 8 ranks. Its warps share the slice and add up in the
 // end.
 template <LoraPair kBy, int kRankTiles, int kRowTiles>
-__global__ void __launch_bounds__(kShrinkThreads) ShrinkMmaKernel(LoraShrinkArgs args) {
+__global__ void __launch_bounds__(kShrinkThreads, 2) ShrinkMmaKernel(LoraShrinkArgs args) {
   constexpr int kRanks = kRankTiles * 8;
   __shared__ float partial[kShrinkWarps][16][kRanks];
   const LoraItem item = args.work.items[blockIdx.x];
@@ -120,7 +123,7 @@ __global__ void __launch_bounds__(kShrinkThreads) ShrinkKernel(LoraShrinkArgs ar
       const T* x = static_cast<const T*>(args.x) + row * args.width;
       for (int64_t k = lane; k < args.width; k += kWarpSize) {
         const int64_t at = kBy == LoraPair::kA ? r * args.width + k : k * segment.rank + r;
-        sum += ToFloat(x[k]) * MatrixOf<kBy>(segment)[at];
+        sum += ToFloat(x[k]) * ToFloat(MatrixOf<T, kBy>(segment)[at]);
       }
       sum = WarpSum(sum);
     }
@@ -140,38 +143,43 @@ __device__ __forceinline__ float ScaledU(const LoraWork& work, const LoraSegment
 template <LoraPair kBy>
 __device__ __forceinline__ void LoadExpansion(const LoraSegment& segment, int r, int64_t first, int64_t width,
                                               uint32_t (&pairs)[8][2]) {
-  float w[4][8];
+  const bf16* matrix = MatrixOf<bf16, kBy>(segment);
   if constexpr (kBy == LoraPair::kA) {
+    uint4 rows[4] = {};  // eight columns of a rank
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      float part[2][4] = {};
-      if (r + i < segment.rank && first < width) {
-        Load(segment.a + (r + i) * width + first, part[0]);
-        Load(segment.a + (r + i) * width + first + 4, part[1]);
-      }
-#pragma unroll
-      for (int j = 0; j < 8; ++j) w[i][j] = part[j / 4][j % 4];
+      if (r + i < segment.rank && first < width) rows[i] = LoadVector(matrix + (r + i) * width + first).raw;
     }
-  } else {
-    const bool vectors = segment.rank % 4 == 0;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      const float* from = segment.b + (first + j) * segment.rank + r;
-      float part[4] = {};
-      if (first < width && vectors) {
-        if (r < segment.rank) Load(from, part);
-      } else if (first < width) {
+    for (int i = 0; i < 4; i += 2) {  // columns 2 j and 2 j + 1 of two ranks, exchanged
+      const uint32_t upper[4] = {rows[i].x, rows[i].y, rows[i].z, rows[i].w};
+      const uint32_t lower[4] = {rows[i + 1].x, rows[i + 1].y, rows[i + 1].z, rows[i + 1].w};
 #pragma unroll
-        for (int i = 0; i < 4; ++i) part[i] = r + i < segment.rank ? from[i] : 0.0f;
+      for (int j = 0; j < 4; ++j) {
+        pairs[2 * j][i / 2] = (upper[j] & 0xffffu) | lower[j] << 16;
+        pairs[2 * j + 1][i / 2] = upper[j] >> 16 | (lower[j] & 0xffff0000u);
       }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) w[i][j] = part[i];
     }
+    return;
   }
+  const bool vectors = segment.rank % 4 == 0;
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
-    pairs[j][0] = PackBf16(w[0][j], w[1][j]);
-    pairs[j][1] = PackBf16(w[2][j], w[3][j]);
+    const bf16* from = matrix + (first + j) * segment.rank + r;
+    pairs[j][0] = pairs[j][1] = 0;
+    if (first >= width) continue;
+    if (vectors) {
+      if (r >= segment.rank) continue;
+      const uint2 raw = *reinterpret_cast<const uint2*>(from);
+      pairs[j][0] = raw.x;
+      pairs[j][1] = raw.y;
+      continue;
+    }
+    const bf16 none = FromFloat<bf16>(0.0f);
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+      pairs[j][i / 2] = Pair(r + i < segment.rank ? from[i] : none, r + i + 1 < segment.rank ? from[i + 1] : none);
+    }
   }
 }
 
@@ -240,7 +248,7 @@ __global__ void __launch_bounds__(kExpandThreads) ExpandKernel(LoraExpandArgs ar
     float sum = 0;
     for (int r = 0; r < segment.rank; ++r) {
       const int64_t at = kBy == LoraPair::kA ? r * args.width + column : column * segment.rank + r;
-      sum += ScaledU(args.work, segment, row, r) * MatrixOf<kBy>(segment)[at];
+      sum += ScaledU(args.work, segment, row, r) * ToFloat(MatrixOf<T, kBy>(segment)[at]);
     }
     T& y = static_cast<T*>(args.y)[row * args.width + column];
     y = FromFloat<T>(ToFloat(y) + sum);

@@ -1,10 +1,9 @@
 // The two products of a LoRA bypass, for all segments of a batch in one launch each: down to the rank and up again.
 // With the matrices' roles exchanged they are those of its backward.
 //
-// Bytes moved, s = BytesOf(type): Shrink rows * width * s, 4 * rank * width for every item, and 4 slices * rows * rank
+// Bytes moved, s = BytesOf(type): Shrink rows * width * s, s * rank * width for every item, and 4 slices * rows * rank
 // of u; Expand 2 s * rows * width and the same of the other two. Estimates, not measured: with an adapter for each row,
-// 70 % of the rate at which the adapters' bytes can be read; with large segments 70 % of the copy rate. Parameters are
-// f32 in memory and bf16 in the product (those of x f32: f32).
+// 70 % of the rate at which the adapters' bytes can be read; with large segments 70 % of the copy rate.
 #pragma once
 
 #include "plan.h"

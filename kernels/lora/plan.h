@@ -16,8 +16,8 @@
 namespace tandem::kernels {
 
 struct LoraSegment {
-  const float* a = nullptr;  // [rank, in]
-  const float* b = nullptr;  // [out, rank]
+  const void* a = nullptr;  // [rank, in], of the activations' type
+  const void* b = nullptr;  // [out, rank]
   float scale = 0;
   int rank = 0;
   bool activated = false;  // u goes through the activation (activate.h)

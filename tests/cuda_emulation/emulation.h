@@ -20,5 +20,7 @@ void BreakDevice(cudaError_t error);
 // So far, in this process.
 int64_t KernelsRun();
 int64_t BytesAllocated();
+// Times that ldmatrix met banks of shared memory which rows of the same matrix had met: on a GPU each is a pass more.
+int64_t BankConflicts();
 
 }  // namespace cuda_emulation

@@ -142,6 +142,20 @@ TEST(EmulatedKernelDeathTest, AccessOutsideOfAllocationsIsReported) {
   EXPECT_DEATH(*static_cast<volatile float*>(x.data()) = 1, "the host touched device memory");
   float host = 0;
   EXPECT_DEATH(LaunchWriteAt(&host), "an argument of .*WriteKernel.* is an address of pageable host memory");
+  EXPECT_DEATH(LaunchWriteStruct({.x = &host}), "an argument of .*WriteStructKernel.* is an address of pageable host");
+}
+
+TEST(EmulatedWarpTest, LdMatrixCountsBanksThatAreMetAgain) {
+  DeviceVector<float> sink(std::vector<float>(32));
+  const auto conflicts = [&](int stride) {
+    const int64_t before = BankConflicts();
+    EXPECT_EQ(LaunchLoadRows(sink.data(), stride), cudaSuccess);
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    return BankConflicts() - before;
+  };
+  EXPECT_EQ(conflicts(8), 0);   // eight rows side by side: every bank once
+  EXPECT_EQ(conflicts(64), 7);  // rows of 128 bytes: the same banks for all eight
+  EXPECT_EQ(conflicts(72), 0);  // padded by 16 bytes
 }
 
 TEST(EmulatedRuntimeTest, WorkRunsWhenSomebodyWaits) {

@@ -1,4 +1,5 @@
 // Kernels and copies as work of a stream.
+#include <sys/mman.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -53,6 +54,21 @@ void CheckPointer(const void* function, const void* pointer) {
   std::fprintf(stderr, "cuda emulation: an argument of %s is an address of pageable host memory\n",
                NameOf(function).c_str());
   std::abort();
+}
+
+void CheckWords(const void* function, const void* words, size_t bytes) {
+  // Where programs, heaps, libraries and stacks lie; two numbers in one word seldom do.
+  const std::lock_guard lock(Lock());
+  constexpr uintptr_t kFirst = uintptr_t{0x5000} << 32, kLast = uintptr_t{0x8000} << 32, kPage = 4096;
+  for (size_t at = 0; at + sizeof(uintptr_t) <= bytes; at += sizeof(uintptr_t)) {
+    uintptr_t word;
+    std::memcpy(&word, static_cast<const char*>(words) + at, sizeof word);
+    if (word < kFirst || word >= kLast) continue;
+    const void* pointer = reinterpret_cast<const void*>(word);
+    unsigned char resident;
+    if (IsDeviceMemory(pointer) || IsPinned(pointer)) continue;
+    if (mincore(reinterpret_cast<void*>(word / kPage * kPage), 1, &resident) == 0) CheckPointer(function, pointer);
+  }
 }
 
 int64_t KernelsRun() {

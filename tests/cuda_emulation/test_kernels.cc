@@ -105,6 +105,15 @@ __global__ void HalfKernel() {
 __global__ void WriteKernel(float* x) {
   *x = 1.0f;
 }
+__global__ void LoadRowsKernel(float* sink, int stride) {
+  __shared__ __align__(128) unsigned short rows[8 * 128];
+  uint32_t r[1];
+  LdMatrix(r, rows + threadIdx.x % 8 * stride);
+  sink[threadIdx.x] = static_cast<float>(r[0]);
+}
+__global__ void WriteStructKernel(WriteArgs args) {
+  *args.x = static_cast<float>(args.value);
+}
 __global__ void AddKernel(float* x, float value) {
   *x += value;
 }
@@ -140,6 +149,12 @@ cudaError_t LaunchWarpOperationOfHalfAWarp() {
 }
 cudaError_t LaunchWriteAt(float* x) {
   return Launch(WriteKernel, {}, x);
+}
+cudaError_t LaunchLoadRows(float* sink, int stride) {
+  return Launch(LoadRowsKernel, {.block = 32}, sink, stride);
+}
+cudaError_t LaunchWriteStruct(const WriteArgs& args) {
+  return Launch(WriteStructKernel, {}, args);
 }
 cudaError_t LaunchAdd(float* x, float value, cudaStream_t stream) {
   return Launch(AddKernel, {.stream = stream}, x, value);

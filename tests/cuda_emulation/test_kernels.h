@@ -22,6 +22,14 @@ cudaError_t LaunchAsyncCopy(const float* x, float* y, Waits waits);
 cudaError_t LaunchDivergentBarrier();
 cudaError_t LaunchWarpOperationOfHalfAWarp();
 cudaError_t LaunchWriteAt(float* x);
+struct WriteArgs {
+  int number = 0;
+  float* x = nullptr;
+  double value = 0;
+};
+// One 8 x 8 matrix whose rows lie `stride` bf16 apart; lane i writes to sink[i].
+cudaError_t LaunchLoadRows(float* sink, int stride);
+cudaError_t LaunchWriteStruct(const WriteArgs& args);
 cudaError_t LaunchAdd(float* x, float value, cudaStream_t stream);
 cudaError_t LaunchMultiply(float* x, float factor, cudaStream_t stream);
 cudaError_t LaunchAddWithShared(float* x, size_t shared_bytes);

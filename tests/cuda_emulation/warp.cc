@@ -1,10 +1,14 @@
 // The operations that a warp performs together, by the fragment layouts of the PTX manual.
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 
 #include "cuda_emulation/ptx.h"
 #include "cuda_runtime.h"
+#include "emulation.h"
+#include "settings.h"
 
 namespace cuda_emulation {
 namespace {
@@ -44,19 +48,33 @@ void MultiplyAdd(const float (&a)[16][kDepth], const float (&b)[kDepth][8], void
   }
 }
 
+int64_t bank_conflicts = 0;
+
+// Rows of 16 bytes meet a quarter of the banks each, by their address in 128 bytes.
+void CountBankConflicts(const void* const (&rows)[8]) {
+  int met[8] = {};
+  for (int row = 0; row < 8; ++row) {
+    const bool again = std::find(rows, rows + row, rows[row]) != rows + row;  // the same bytes for several lanes
+    if (!again) ++met[reinterpret_cast<uintptr_t>(rows[row]) / 16 % 8];
+  }
+  bank_conflicts += *std::max_element(met, met + 8) - 1;
+}
+
 template <bool kTransposed>
 void LoadMatrices(void* const operands[kLanes]) {
   RequireWholeWarp(operands);
   const auto of = [&](int lane) { return static_cast<const LdMatrixOperands*>(operands[lane]); };
   for (int i = 0; i < of(0)->count; ++i) {
     uint16_t matrix[8][8];
+    const void* rows[8];
     for (int row = 0; row < 8; ++row) {
-      const void* address = of(8 * i + row)->row;
+      const void* address = rows[row] = of(8 * i + row)->row;
       if (reinterpret_cast<uintptr_t>(address) % 16 != 0) {
         KernelFailure("ldmatrix of a row that is not aligned to 16 bytes", Where::current());
       }
       std::memcpy(matrix[row], address, sizeof(matrix[row]));
     }
+    CountBankConflicts(rows);
     for (int lane = 0; lane < kLanes; ++lane) {
       const int major = lane / 4, minor = 2 * (lane % 4);
       const uint32_t low = kTransposed ? matrix[minor][major] : matrix[major][minor];
@@ -120,6 +138,11 @@ void RunLdMatrix(void* const operands[kLanes]) {
 
 void RunLdMatrixTransposed(void* const operands[kLanes]) {
   LoadMatrices<true>(operands);
+}
+
+int64_t BankConflicts() {
+  const std::lock_guard lock(Lock());
+  return bank_conflicts;
 }
 
 }  // namespace cuda_emulation

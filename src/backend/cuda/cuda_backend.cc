@@ -15,23 +15,38 @@ namespace {
 // Sizes that a batch of decode is padded to: each has its graph.
 constexpr int kFinest = 8, kLargestPadded = 512;
 
+std::vector<uint16_t> InBf16(const TensorView& host) {
+  std::vector<uint16_t> rounded(host.shape.num_elements());
+  for (size_t i = 0; i < rounded.size(); ++i) {
+    rounded[i] =
+        F32ToBf16(host.dtype == DType::kF16 ? F16ToF32(static_cast<const uint16_t*>(host.data)[i]) : host.f32()[i]);
+  }
+  return rounded;
+}
+
 }  // namespace
 
-CudaMatrix::CudaMatrix(cuda::Runtime& runtime, const TensorView& host) : runtime_(runtime), view_(host) {
-  std::vector<uint16_t> rounded;
-  const void* from = host.data;
+CudaMatrix::CudaMatrix(cuda::Runtime& runtime, const TensorView& host, Copies copies)
+    : runtime_(runtime), view_(host), bf16_copy_{nullptr, DType::kBf16, host.shape} {
+  const auto upload = [&runtime](const void* from, TensorView& to) {
+    to.data = runtime.Allocate(to.size_bytes());
+    runtime.UploadBytes(from, to.data, to.size_bytes());
+  };
+  const std::vector<uint16_t> rounded = copies == Copies::kBf16Too || host.dtype == DType::kF16
+                                            ? InBf16(host)  //
+                                            : std::vector<uint16_t>();
   if (host.dtype == DType::kF16) {
-    const uint16_t* halves = static_cast<const uint16_t*>(host.data);
-    for (int64_t i = 0; i < host.shape.num_elements(); ++i) rounded.push_back(F32ToBf16(F16ToF32(halves[i])));
-    from = rounded.data();
     view_.dtype = DType::kBf16;
+    upload(rounded.data(), view_);
+  } else {
+    upload(host.data, view_);
+    if (copies == Copies::kBf16Too) upload(rounded.data(), bf16_copy_);
   }
-  view_.data = runtime.Allocate(view_.size_bytes());
-  runtime.UploadBytes(from, view_.data, view_.size_bytes());
 }
 
 CudaMatrix::~CudaMatrix() {
   runtime_.Free(view_.data);
+  if (bf16_copy_.data != nullptr) runtime_.Free(bf16_copy_.data);
 }
 
 CudaBackend::CudaBackend(const CudaOptions& options, std::unique_ptr<cuda::Runtime> runtime)
@@ -50,11 +65,16 @@ std::string CudaBackend::name() const {
 }
 
 std::unique_ptr<Matrix> CudaBackend::CreateMatrix(const TensorView& host) {
-  return std::make_unique<CudaMatrix>(runtime_, host);
+  if (host.dtype != DType::kF32) bf16_backbone_ = true;
+  const bool beside_bf16 = host.dtype == DType::kF32 && bf16_backbone_;
+  return std::make_unique<CudaMatrix>(runtime_, host,
+                                      beside_bf16 ? CudaMatrix::Copies::kBf16Too : CudaMatrix::Copies::kOne);
 }
 
 void CudaBackend::UpdateMatrix(Matrix& matrix, const TensorView& weight) {
-  Copy(weight, static_cast<CudaMatrix&>(matrix).view());
+  const CudaMatrix& own = CudaMatrix::Of(matrix);
+  Copy(weight, own.view());
+  if (own.bf16_copy().data != nullptr) Copy(weight, own.bf16_copy());
 }
 
 DType CudaBackend::ActivationDType(DType weights) const {

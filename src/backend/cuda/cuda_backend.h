@@ -5,6 +5,7 @@
 // not depend on the other rows of its batch; where that holds without, it costs nothing.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,10 +26,12 @@ struct CudaOptions {
   size_t slab_bytes = size_t{256} << 20;  // that device memory is taken in; 0: each allocation on its own
 };
 
-// A weight as the checkpoint has it: [out, in] row by row, bf16 or f32, on the device. f16 is rounded to bf16.
+// A weight as the checkpoint has it: [out, in] row by row, bf16 or f32, on the device. f16 is rounded to bf16. f32 may
+// have a copy in bf16 beside it: what is trained is f32, and tensor cores take bf16.
 class CudaMatrix final : public Matrix {
  public:
-  CudaMatrix(cuda::Runtime& runtime, const TensorView& host);
+  enum class Copies { kOne, kBf16Too };
+  CudaMatrix(cuda::Runtime& runtime, const TensorView& host, Copies copies);
   CudaMatrix(const CudaMatrix&) = delete;
   CudaMatrix& operator=(const CudaMatrix&) = delete;
   ~CudaMatrix() override;
@@ -41,10 +44,11 @@ class CudaMatrix final : public Matrix {
   const TensorView& view() const { return view_; }
   const void* data() const { return view_.data; }
   const float* f32() const { return view_.f32(); }
+  const TensorView& bf16_copy() const { return bf16_copy_; }  // without data where there is none
 
  private:
   cuda::Runtime& runtime_;
-  TensorView view_;
+  TensorView view_, bf16_copy_;
 };
 
 namespace cuda {
@@ -166,6 +170,8 @@ class CudaBackend final : public Backend {
   const void* const* AddressesOf(ExpertMatrices w);
 
   const CudaOptions options_;
+  // Whether the backbone is: what is f32 beside it are adapters, whose rows are bf16. Matrices come from any thread.
+  std::atomic<bool> bf16_backbone_{false};
   const std::unique_ptr<cuda::Runtime> runtime_owner_;
   cuda::Runtime& runtime_;                               // *runtime_owner_
   cuda::Matmul matmul_;                                  // products of any shape: for linear.cc and loss.cc

@@ -1,4 +1,5 @@
 // The LoRA bypass (Hu et al. 2021): y += scale B (A x), all segments of a call in two launches, and its gradients.
+#include "kernels/copy.h"
 #include "kernels/lora/activate.h"
 #include "kernels/lora/forward.h"
 #include "kernels/lora/gradient.h"
@@ -19,7 +20,21 @@ struct LoraTables {
   bool activated = false;  // any of them
 };
 
-LoraTables TablesOf(std::span<const LoraSegment> segments) {
+// In the activations' type: as it is kept, or converted now.
+const void* ParametersOf(cuda::Runtime& runtime, const Matrix& matrix, DType activations) {
+  const TensorView &view = CudaMatrix::Of(matrix).view(), &copy = CudaMatrix::Of(matrix).bf16_copy();
+  if (view.dtype == activations) return view.data;
+  if (copy.data != nullptr) return copy.data;
+  void* const converted = runtime.Scratch<char>(view.shape.num_elements() * ByteSize(activations));
+  runtime.Launch(kernels::LaunchConvert, kernels::ConvertArgs{.from = view.data,
+                                                              .to = converted,
+                                                              .from_type = cuda::TypeOf(view.dtype),
+                                                              .to_type = cuda::TypeOf(activations),
+                                                              .n = view.shape.num_elements()});
+  return converted;
+}
+
+LoraTables TablesOf(cuda::Runtime& runtime, std::span<const LoraSegment> segments, DType activations) {
   LoraTables tables;
   for (const LoraSegment& segment : segments) {
     tables.max_rank = std::max(tables.max_rank, static_cast<int>(segment.a->rows()));
@@ -27,8 +42,8 @@ LoraTables TablesOf(std::span<const LoraSegment> segments) {
   const int item_rows = kernels::RowsOfItem(tables.max_rank);
   for (const LoraSegment& segment : segments) {
     const int number = static_cast<int>(tables.segments.size());
-    tables.segments.push_back({.a = CudaMatrix::Of(*segment.a).f32(),
-                               .b = CudaMatrix::Of(*segment.b).f32(),
+    tables.segments.push_back({.a = ParametersOf(runtime, *segment.a, activations),
+                               .b = ParametersOf(runtime, *segment.b, activations),
                                .scale = segment.scale,
                                .rank = static_cast<int>(segment.a->rows()),
                                .activated = segment.activation.has_value(),
@@ -83,7 +98,7 @@ void CudaBackend::Lora(const TensorView& x, std::span<const LoraSegment> segment
   if (segments.empty()) return;
   const cuda::Runtime::Op op(runtime_, "Lora");
   const int64_t in = x.shape[1];
-  const LoraTables tables = TablesOf(segments);
+  const LoraTables tables = TablesOf(runtime_, segments, x.dtype);
   kernels::LoraWork work = WorkOf(runtime_, tables, x, in);
   runtime_.Launch(kernels::LaunchLoraShrink,
                   kernels::LoraShrinkArgs{.work = work, .by = kernels::LoraPair::kA, .x = x.data, .width = in});
@@ -101,7 +116,7 @@ void CudaBackend::LoraBackward(const TensorView& x, const TensorView& dy, const 
   LoraSegment whole = segment;
   whole.first_row = 0;
   whole.num_rows = static_cast<int>(x.rows());
-  const LoraTables tables = TablesOf({&whole, 1});
+  const LoraTables tables = TablesOf(runtime_, {&whole, 1}, x.dtype);
   kernels::LoraWork u = WorkOf(runtime_, tables, x, in);
   kernels::LoraWork du = u;
   du.slices = kernels::LoraSlices(u.type, out);

@@ -103,6 +103,30 @@ TEST_F(CudaLoraTest, AdaptersOfManyRanksShareALaunch) {
   }
 }
 
+// Beside a bf16 backbone parameters have a copy in bf16: it follows what the optimizer does.
+TEST_F(CudaLoraTest, TheCopyForTensorCoresFollowsAnUpdate) {
+  constexpr int kIn = 64, kOut = 72, kRows = 5, kRank = 8;
+  const uint16_t backbone[1] = {F32ToBf16(1)};
+  const auto matrix = backend_->CreateMatrix({const_cast<uint16_t*>(backbone), DType::kBf16, {1, 1}});
+  const Adapter updated = MakeAdapter(kRank, kIn, kOut, 1), want = MakeAdapter(kRank, kIn, kOut, 77);
+  ASSERT_NE(CudaMatrix::Of(*updated.a_matrix).bf16_copy().data, nullptr);
+  const TensorView x = Put(Integers(kRows * kIn, 1, 1), {kRows, kIn}, DType::kBf16);
+  const TensorView a = Put(want.a, {kRank, kIn}, DType::kF32), b = Put(want.b, {kOut, kRank}, DType::kF32);
+  const auto run = [&](const Adapter& adapter) {
+    const TensorView y = Put(std::vector<float>(kRows * kOut, 0.0f), {kRows, kOut}, DType::kBf16);
+    const LoraSegment segment = {0, kRows, adapter.a_matrix.get(), adapter.b_matrix.get(), kScale};
+    backend_->Lora(x, {&segment, 1}, y);
+    std::vector<float> got = Get(y);
+    backend_->Free(y.data);
+    return got;
+  };
+  EXPECT_NE(run(updated), run(want));
+  backend_->UpdateMatrix(*updated.a_matrix, a);
+  backend_->UpdateMatrix(*updated.b_matrix, b);
+  EXPECT_EQ(run(updated), run(want));
+  for (const TensorView& view : {x, a, b}) backend_->Free(view.data);
+}
+
 TEST_F(CudaLoraTest, BackwardIsExactOnIntegers) {
   constexpr int kIn = 136, kOut = 328, kRows = 75;
   for (const int rank : {3, 16, 40}) {

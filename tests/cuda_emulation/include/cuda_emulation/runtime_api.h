@@ -92,12 +92,20 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(
 
 namespace cuda_emulation {
 cudaError_t EnqueueKernel(const cudaLaunchConfig_t& config, const void* function, std::function<void()> thread);
-// Ends the process where a kernel's argument points to pageable host memory, which a GPU cannot follow. Structs are not
-// looked into: a number beside padding may look like an address.
+// Ends the process where a kernel's argument points to pageable host memory, which a GPU cannot follow. Structs are
+// looked into word by word, padding as zeros: a word is taken for such a pointer if memory is mapped where it points
+// to.
 void CheckPointer(const void* function, const void* pointer);
+void CheckWords(const void* function, const void* words, size_t bytes);
 template <typename T>
-void CheckArgument(const void* function, const T& argument) {
-  if constexpr (std::is_pointer_v<T>) CheckPointer(function, argument);
+void CheckArgument(const void* function, T argument) {
+  if constexpr (std::is_pointer_v<T>) {
+    CheckPointer(function, argument);
+  } else if constexpr (std::is_class_v<T>) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    __builtin_clear_padding(&argument);
+    CheckWords(function, &argument, sizeof argument);
+  }
 }
 }  // namespace cuda_emulation
 
