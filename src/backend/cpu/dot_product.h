@@ -17,6 +17,7 @@ namespace tandem::cpu {
 
 inline constexpr int64_t kDotPanel = 16;                    // columns
 inline constexpr int64_t kDotPairElements = 2 * kDotPanel;  // of one k pair of a panel
+inline constexpr int kDotTileRows = 28;                     // of A: so many are one tile
 inline constexpr int64_t kDotGroup = 4;                     // panels that are best computed in one call
 
 // Whether this CPU and its operating system can run what follows. Everything below needs it.

@@ -65,30 +65,46 @@ void CpuBackend::LinearBackwardInput(const TensorView& dy, const Matrix& w, Accu
   });
 }
 
+// On all threads, for all.
 const uint16_t* CpuBackend::Rounded(const TensorView& x) {
-  constexpr int64_t kGrainElements = 16384;  // a few microseconds
-  const int64_t rows = x.rows(), k = x.shape[1], pairs = cpu::DotPairs(k);
+  constexpr int64_t kWorthAThread = 16384;  // elements: a few microseconds
+  const int64_t rows = x.rows(), pairs = cpu::DotPairs(x.shape[1]);
   auto* rounded = reinterpret_cast<uint16_t*>(Scratch(kScratchRounded, rows * pairs));
-  const int64_t grain = RoundUp(kGrainElements / (2 * std::max<int64_t>(rows, 1)), 16);
-  ForRange(pairs, std::max<int64_t>(16, grain),
-           [&](int64_t first, int64_t count, int) { cpu::PackDotRows(x.f32(), rows, k, first, count, rounded); });
+  const int64_t parts = std::clamp<int64_t>(2 * rows * pairs / kWorthAThread, 1, pool_.usable_threads());
+  const int64_t size = RoundUp((pairs + parts - 1) / parts, 16);
+  pool_.For(parts, [&](int64_t part, int) {
+    const int64_t first = std::min(part * size, pairs), count = std::min(size, pairs - first);
+    cpu::PackDotRows(x.f32(), rows, x.shape[1], first, count, rounded);
+  });
   return rounded;
 }
 
 void CpuBackend::LinearDot(const TensorView& x, const PackedMatrix& w, Accumulate mode, const TensorView& y) {
-  const int64_t out = w.rows(), in = w.columns();
-  const uint16_t* rounded = Rounded(x);
+  const int64_t rows = x.rows(), out = w.rows(), in = w.columns(), pairs = cpu::DotPairs(in);
   const auto* panels = static_cast<const uint16_t*>(w.data());
+  // One tile of rows: every thread rounds it for itself. That takes less than to wait for each other and to get what
+  // another core wrote.
+  const bool few = rows <= cpu::kDotTileRows;
+  const int64_t own_elements = RoundUp(rows * pairs, 16);  // floats' worth
+  float* own = few ? Scratch(kScratchRounded, own_elements * pool_.num_threads()) : nullptr;
+  std::vector<char> has_own(pool_.num_threads());
+  const uint16_t* shared = few ? nullptr : Rounded(x);
   // Nobody has fetched the beginning of a piece ahead; where rows are few that shows: two pieces a thread instead of
   // four.
-  constexpr int64_t kFewRows = 32;
   const int64_t pieces = 2 * pool_.usable_threads();
-  const int64_t grain = x.rows() <= kFewRows ? (w.num_panels() + pieces - 1) / pieces : 1;
-  ForRange(w.num_panels(), RoundUp(grain, cpu::kDotGroup), [&](int64_t first, int64_t count, int) {
+  const int64_t grain = few ? (w.num_panels() + pieces - 1) / pieces : 1;
+  ForRange(w.num_panels(), RoundUp(grain, cpu::kDotGroup), [&](int64_t first, int64_t count, int thread) {
+    const uint16_t* a = shared;
+    if (few) {
+      auto* rounded = reinterpret_cast<uint16_t*>(own + thread * own_elements);
+      if (!has_own[thread]) cpu::PackDotRows(x.f32(), rows, in, 0, pairs, rounded);
+      has_own[thread] = true;
+      a = rounded;
+    }
     const int64_t n = first * cpu::kDotPanel;
-    cpu::DotProduct({.m = x.rows(), .n = std::min(count * cpu::kDotPanel, out - n), .pairs = cpu::DotPairs(in)},
-                    {.a = rounded,
-                     .a_pairs = cpu::DotPairs(in),
+    cpu::DotProduct({.m = rows, .n = std::min(count * cpu::kDotPanel, out - n), .pairs = pairs},
+                    {.a = a,
+                     .a_pairs = pairs,
                      .b = panels + first * w.panel_elements(),
                      .panel_stride = w.panel_elements(),
                      .c = y.f32() + n,
