@@ -9,8 +9,6 @@ namespace tandem {
 namespace {
 
 constexpr int kMostUnits = 64;  // granted at once: more of them would only be copied
-// Forward is paced to end a little before backward: a lane that runs dry loses more than forward that is early.
-constexpr double kEarly = 1.2;
 
 // Forward rows are given to the spans in their order.
 class ForwardRows {
@@ -93,7 +91,7 @@ bool PlanTrainingBeside(const SchedulerInput& input, const StepFeatures& inferen
   if (alone > limit) return false;
   int wanted = std::min(rows, forward.ready());
   if (!inference.empty() && wanted > 0) {
-    const double pace = kEarly * forward.to_end() / BackwardSeconds(input);  // rows a second
+    const double pace = forward.to_end() / BackwardSeconds(input);  // rows a second
     // An iteration with those rows is longer, which asks for more of them: one round is near enough.
     const double with = forward.Seconds(std::min(wanted, static_cast<int>(std::ceil(alone * pace))));
     wanted = static_cast<int>(std::min<double>(wanted, std::ceil(with * pace)));
