@@ -135,7 +135,7 @@ void Engine::StepLoop() {
 // After this nothing runs: what is posted later finds the engine draining.
 void Engine::EndAll(const absl::Status& why) {
   LOG_ERROR("{}", std::string(why.message()));
-  RefuseWork(why.message());
+  RefuseWork(std::string(why.message()));
   training_->FailAll(why);
   inference_->AbortAll(why);
   const absl::MutexLock lock(&status_mutex_);
