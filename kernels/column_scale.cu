@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(kThreads) InverseRowNormsKernel(InverseRowNorm
     sum += b[r] * args.scale * (2 * args.projected[r * args.rows + row] + args.scale * through);
   }
   sum = WarpSum(sum);
-  if (lane == 0) args.inverse[row] = 1.0f / sqrtf(args.squares[row] + sum);
+  const float square = args.squares[row] + sum;
+  if (lane == 0) args.inverse[row] = square > 0 ? 1.0f / sqrtf(square) : 0.0f;
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ struct RowSquaresArgs {
 };
 cudaError_t LaunchRowSquares(const RowSquaresArgs& args, cudaStream_t stream);
 
-// inverse = 1 / sqrt(squares + b . (2 s A w + s^2 (A A^T) b)), a warp to a row.
+// inverse = 1 / sqrt(squares + b . (2 s A w + s^2 (A A^T) b)), a warp to a row; 0 for a row of zeros.
 struct InverseRowNormsArgs {
   const float* squares = nullptr;    // [rows]
   const float* b = nullptr;          // [rows, rank]

@@ -13,7 +13,7 @@ void ScaleColumnsBackward(Backend& backend, const TensorView& x, const TensorVie
                           const TensorView& dfactor, const TensorView& dx);
 // squares [out] = ||w||^2 of every row of W [out, in]
 void RowSquares(Backend& backend, const Matrix& w, const TensorView& squares);
-// inverse [out] = 1 / ||w + scale b A|| of every row w of W and b of B
+// inverse [out] = 1 / ||w + scale b A|| of every row w of W and b of B; 0 where that is zero: such rows stay so
 void InverseRowNorms(Backend& backend, const RowNormArgs& args, const TensorView& inverse);
 
 }  // namespace tandem::ops

@@ -39,6 +39,18 @@ TEST_P(ColumnScaleTest, InverseRowNormsMatchReference) {
   CheckAgainstReference(Op::kInverseRowNorms);
 }
 
+// Checkpoints have such rows; peft divides zero by zero there.
+TEST_P(ColumnScaleTest, ARowOfZerosHasNoInverse) {
+  GuardedTensor squares(backend(), {2}), b(backend(), {2, 1}), projected(backend(), {1, 2}), gram(backend(), {1, 1});
+  GuardedTensor inverse(backend(), {2});
+  squares.Write(std::vector<float>{0, 4});
+  b.Write(std::vector<float>{0, 0});
+  projected.Write(std::vector<float>{0, 1});
+  gram.Write(std::vector<float>{3});
+  ops::InverseRowNorms(backend(), {squares.view(), b.view(), projected.view(), gram.view(), 0.5f}, inverse.view());
+  ExpectSameBits({0, 0.5f}, inverse.Read(), "inverse");
+}
+
 TEST_P(ColumnScaleTest, RowsDoNotDependOnTheirBatch) {
   const ScaleSegment segment = Segment(0, 130, 10);
   ExpectRowsIndependentOfBatch(130, [&](int64_t first, int64_t count) {

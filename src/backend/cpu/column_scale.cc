@@ -57,7 +57,7 @@ void CpuBackend::InverseRowNorms(const RowNormArgs& args, const TensorView& inve
         const double through = cpu::Dot(args.gram.f32() + r * rank, b, rank);
         square += b[r] * scale * (2 * args.projected.f32()[r * out + j] + scale * through);
       }
-      inverse.f32()[j] = static_cast<float>(1 / std::sqrt(square));
+      inverse.f32()[j] = square > 0 ? static_cast<float>(1 / std::sqrt(square)) : 0.0f;
     }
   });
 }
