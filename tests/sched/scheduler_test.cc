@@ -115,12 +115,14 @@ TEST_F(SchedulerTest, WhatBackwardRanBesideTeachesTheOtherCostModel) {
   parts.beside = &beside;
   Scheduler scheduler(parts);
   inference_.offers = {.spans = {Decode(1)}};
-  const Batch batch = scheduler.Next(At(0));
-  scheduler.Observe(batch, {.time = StepResult::Time::kOfAll}, {}, absl::Milliseconds(2));
+  const auto observe = [&](StepResult::Time time, absl::Duration took) {
+    scheduler.Observe(scheduler.Next(At(0)), {.time = time}, {}, took);
+  };
+  observe(StepResult::Time::kOfAll, absl::Milliseconds(2));
   EXPECT_EQ(cost.observations(), 1);
-  scheduler.Observe(batch, {.time = StepResult::Time::kOfForwardBeside}, {}, absl::Milliseconds(3));
+  observe(StepResult::Time::kOfForwardBeside, absl::Milliseconds(3));
   EXPECT_EQ(beside.observations(), 1);
-  scheduler.Observe(batch, {.time = StepResult::Time::kMixed}, {}, absl::Milliseconds(9));
+  observe(StepResult::Time::kMixed, absl::Milliseconds(9));
   EXPECT_EQ(cost.observations() + beside.observations(), 2) << "says nothing";
 }
 
