@@ -77,14 +77,14 @@ void Adapter::Update(std::span<const BypassViews> bypasses, Backend& backend) {
 
 absl::Status CheckAdapterName(std::string_view name) {
   const auto allowed = [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-'; };
-  if (!name.empty() && name.size() <= kMaxNameBytes && name[0] != '.' &&
+  if (!name.empty() && name.size() <= kMaxNameBytes && name[0] != '.' && name[0] != '-' &&
       std::all_of(name.begin(), name.end(), allowed)) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
       absl::StrCat("adapter name '", absl::CHexEscape(std::string(name.substr(0, kMaxNameBytes))),
                    name.size() > kMaxNameBytes ? "...'" : "'",
-                   ", want 1 to 64 letters, digits, '.', '_' or '-', beginning with no '.'"));
+                   ", want 1 to 64 letters, digits, '.', '_' or '-', beginning with neither '.' nor '-'"));
 }
 
 AdapterStore::AdapterStore(Backend& backend, const LinearShapes& shapes, std::function<absl::Time()> now)

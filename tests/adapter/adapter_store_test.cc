@@ -155,8 +155,8 @@ TEST_F(AdapterStoreTest, GenerationsRunOutInsteadOfOverflowing) {
 
 TEST_F(AdapterStoreTest, RefusesNamesThatCouldNotBeDirectories) {
   for (const std::string& name :
-       {std::string(), std::string("../x"), std::string(".hidden"), std::string("a/b"), std::string("a b"),
-        std::string("a\0b", 3), std::string("\xc3\xa4"), std::string(65, 'a')}) {
+       {std::string(), std::string("../x"), std::string(".hidden"), std::string("-x"), std::string("a/b"),
+        std::string("a b"), std::string("a\0b", 3), std::string("\xc3\xa4"), std::string(65, 'a')}) {
     EXPECT_EQ(CheckAdapterName(name).code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_EQ(store_.Publish(name, Weights(1), "", "").status().code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_EQ(store_.Load(name, "/nonexistent").status().code(), absl::StatusCode::kInvalidArgument) << name;

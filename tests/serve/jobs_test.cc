@@ -82,7 +82,7 @@ TEST(BuildJobSpecTest, RefusesZerosThatWouldMeanSomethingElse) {
   rank.peft.rank = 0;
   alpha.peft.alpha = 0;
   EXPECT_EQ(Refusal(steps), "max_steps is 0, want 1 to 2147483647");
-  EXPECT_EQ(Refusal(rank), "lora.rank is 0, want 1 to 2147483647");
+  EXPECT_EQ(Refusal(rank), "lora.rank is 0, want 1 to 4096");
   EXPECT_EQ(Refusal(alpha), "lora.alpha is 0, want more than 0");
 }
 
@@ -103,7 +103,7 @@ TEST(BuildJobSpecTest, RefusesDropoutAndUnknownActivations) {
   width.peft.rank = 0;
   EXPECT_EQ(Refusal(dropout), "lora.dropout is 0.1, want 0: Tandem trains without dropout");
   EXPECT_EQ(Refusal(activation), "bottleneck.activation is 'swish', want silu, gelu, gelu_tanh or relu");
-  EXPECT_EQ(Refusal(width), "bottleneck.width is 0, want 1 to 2147483647");
+  EXPECT_EQ(Refusal(width), "bottleneck.width is 0, want 1 to 4096");
   dropout.peft.dropout = 0;
   EXPECT_TRUE(BuildJobSpec(dropout, kMaxContext, kMaxData).ok());
 }

@@ -19,7 +19,7 @@ constexpr size_t kMaxKeyBytes = 256;
 absl::Status CheckMeaning(const PeftInput& peft) {
   if (peft.rank.has_value()) {
     const bool bottleneck = peft.method == PeftMethod::kBottleneck;
-    RETURN_IF_ERROR(CheckRange(bottleneck ? "bottleneck.width" : "lora.rank", *peft.rank, 1, kMaxInt));
+    RETURN_IF_ERROR(CheckRange(bottleneck ? "bottleneck.width" : "lora.rank", *peft.rank, 1, kMaxRank));
   }
   if (peft.alpha == 0.0) return absl::InvalidArgumentError("lora.alpha is 0, want more than 0");
   if (peft.dropout.value_or(0) != 0) {

@@ -31,6 +31,7 @@ v1::DaemonStatus ToProto(const EngineStatus& status);
 v1::Model ToProto(const ModelInfo& model);
 v1::FinishReason ToProto(FinishReason reason);
 void FillUsage(const Usage& usage, v1::Usage& proto);
+bool IsSet(absl::Time time);  // neither the epoch nor an infinity: those stay unset on the wire
 void FillTimestamp(absl::Time time, google::protobuf::Timestamp* proto);
 // With the tokens' text and bytes.
 v1::TokenLogprobs ToProto(const TokenLogprobs& logprobs, const Tokenizer& tokenizer);
